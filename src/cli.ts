@@ -1,0 +1,120 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util'
+import { type App, startApp } from './app.ts'
+import { type Config, ConfigError, loadConfig } from './config.ts'
+import { parseScenario, scenarioFields } from './simulator/scenario.ts'
+import { Simulator } from './simulator/server.ts'
+import { createLogger } from './telemetry/logger.ts'
+
+/** EX_CONFIG of sysexits.h: started again as it is, it will fail again. */
+const configurationExit = 78
+const usageExit = 64
+
+const help = `Usage: sluice [command]
+
+  serve                 the server (default); needs ANTHROPIC_API_KEY
+  demo                  the server in front of a simulated Claude; needs nothing
+  simulate              the simulated Claude alone: a Messages API for tests and load
+      --port N            8788 unless given
+      --host H            127.0.0.1 unless given
+      --defaults QUERY    what to do with requests that do not say, e.g. 'text=200&delay_ms=20'
+
+Settings come from the file that SLUICE_CONFIG names and from the environment; see config/sluice.yaml.
+`
+
+const print = (text: string) => void process.stdout.write(text)
+const complain = (text: string) => void process.stderr.write(text)
+
+async function main(args: string[]): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      help: { type: 'boolean', short: 'h' },
+      port: { type: 'string' },
+      host: { type: 'string' },
+      defaults: { type: 'string' },
+    },
+  })
+  const [command = 'serve'] = positionals
+  if (values.help) return print(help)
+  if (command === 'serve') return serve()
+  if (command === 'demo') return demo()
+  if (command === 'simulate') return simulate(values)
+  complain(`sluice: there is no command '${command}'\n\n${help}`)
+  process.exitCode = usageExit
+}
+
+async function serve(): Promise<void> {
+  const config = loadConfig()
+  if (!config.apiKey) {
+    throw new ConfigError(['set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_FILE); to try Sluice without a key: npm run demo'])
+  }
+  const logger = createLogger(config.telemetry.log_level)
+  stopOnSignals(await startApp({ ...config, apiKey: config.apiKey }, logger))
+}
+
+async function demo(): Promise<void> {
+  const config = loadConfig()
+  const simulator = await Simulator.start({ defaults: { delay_ms: 30 } })
+  const demoConfig: Config & { apiKey: string } = {
+    ...config,
+    apiKey: 'demo',
+    upstream: { ...config.upstream, base_url: simulator.url, default_model: 'claude-sim' },
+  }
+  const app = await startApp(demoConfig, createLogger(config.telemetry.log_level === 'info' ? 'warn' : config.telemetry.log_level))
+  print(`
+Sluice is listening on ${app.url}, with a simulated Claude behind it (${simulator.url}).
+
+Text as it comes:
+  curl -N '${app.url}/stream?format=text&prompt=hello'
+Typed frames, with ids to resume from:
+  curl -N ${app.url}/stream -H 'content-type: application/json' -d '{"prompt":"hello"}'
+An overload in the middle of the answer:
+  curl -N '${app.url}/stream?prompt=hello&model=claude-sim%3Ftext%3D40%26delay_ms%3D30%26error_at%3D20'
+
+Ctrl-C stops it.
+`)
+  stopOnSignals(app, () => simulator.close())
+}
+
+async function simulate(values: { port?: string; host?: string; defaults?: string }): Promise<void> {
+  const simulator = await Simulator.start({
+    port: Number(values.port ?? 8788),
+    ...(values.host && { host: values.host }),
+    defaults: parseScenario(values.defaults ?? ''),
+  })
+  const width = Math.max(...Object.keys(scenarioFields).map((name) => name.length))
+  const fields = Object.entries(scenarioFields).map(([name, field]) => `  ${name.padEnd(width)}  ${field.description}`)
+  print(`A simulated Claude is listening on ${simulator.url}; any key will do.
+
+What an answer is like goes into the model name, e.g. "claude-sim?text=500&delay_ms=20&error_at=40":
+${fields.join('\n')}
+`)
+  onStopSignal(() => void simulator.close())
+}
+
+function stopOnSignals(app: App, after: () => Promise<void> = async () => {}): void {
+  onStopSignal(() => {
+    app
+      .shutDown()
+      .then(after)
+      .then(() => process.exit(0), fail)
+  })
+}
+
+function onStopSignal(stop: () => void): void {
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+}
+
+function fail(thrown: unknown): never {
+  if (thrown instanceof ConfigError) {
+    complain(thrown.faults.map((fault) => `sluice: ${fault}\n`).join(''))
+    process.exit(configurationExit)
+  }
+  complain(`sluice: ${thrown instanceof Error ? thrown.message : thrown}\n`)
+  process.exit(1)
+}
+
+main(process.argv.slice(2)).catch(fail)

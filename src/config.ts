@@ -1,0 +1,206 @@
+import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
+import { parse as parseYaml } from 'yaml'
+import { z } from 'zod'
+import { disconnectPolicies, maxTokens, modelName } from './core/request.ts'
+import { logLevels } from './telemetry/logger.ts'
+
+/**
+ * Every setting, its default and its limits. A commented copy of the defaults is `config/sluice.yaml`; the reference in
+ * `docs/configuration.md` is generated from that file.
+ */
+const milliseconds = (standard: number, least = 1) => z.int().min(least).max(2 ** 31 - 1).default(standard)
+const bytes = (standard: number) => z.int().min(1024).max(2 ** 40).default(standard)
+const list = <T extends z.ZodType>(item: T) =>
+  z.preprocess((value) => (typeof value === 'string' ? splitList(value) : value), z.array(item)).default([])
+
+const origin = z.string().refine((value) => URL.canParse(value) && new URL(value).origin === value, {
+  message: 'must be an exact origin such as https://app.example.com, without path or trailing slash',
+})
+
+const price = z.strictObject({
+  input: z.number().min(0),
+  output: z.number().min(0),
+  cache_read: z.number().min(0),
+  cache_write_5m: z.number().min(0),
+  cache_write_1h: z.number().min(0),
+})
+
+const configSchema = z.strictObject({
+  server: section({
+    host: z.string().min(1).default('127.0.0.1'),
+    port: z.int().min(0).max(65535).default(8787),
+    cors_origins: list(origin),
+    allowed_hosts: list(z.string().min(1)),
+    trusted_proxies: list(z.string().min(1)),
+    max_body_bytes: bytes(10 * 1024 * 1024),
+    headers_timeout_ms: milliseconds(10_000, 100),
+    request_timeout_ms: milliseconds(30_000, 100),
+    drain_ms: milliseconds(30_000, 0),
+  }),
+  upstream: section({
+    base_url: z.url({ protocol: /^https?$/ }).default('https://api.anthropic.com'),
+    default_model: modelName.default('claude-opus-5-5'),
+    default_max_tokens: maxTokens.min(1).default(8192),
+    connect_timeout_ms: milliseconds(5_000, 10),
+    max_event_bytes: bytes(2 * 1024 * 1024),
+    prices: z.record(modelName, price).default({}),
+  }),
+  timeouts: section({
+    headers_ms: milliseconds(30_000, 10),
+    first_event_ms: milliseconds(120_000, 10),
+    silence_ms: milliseconds(45_000, 10),
+    stall_ms: milliseconds(300_000, 10),
+    total_ms: milliseconds(900_000, 10),
+  }),
+  retry: section({
+    max_attempts: z.int().min(0).max(10).default(2),
+    budget_ms: milliseconds(10_000, 0),
+    max_retry_after_ms: milliseconds(5_000, 0),
+  }),
+  recovery: section({
+    max_attempts: z.literal(0, 'only 0 for now: answers are not continued after content yet').default(0),
+  }),
+  streams: section({
+    on_disconnect: z.enum(disconnectPolicies).default('grace'),
+    grace_ms: milliseconds(15_000, 0),
+    retention_ms: milliseconds(300_000, 0),
+    max_bytes: bytes(16 * 1024 * 1024),
+    max_streams: z.int().min(1).max(1_000_000).default(5_000),
+    commit_after_ms: milliseconds(1_000, 0),
+    heartbeat_ms: milliseconds(15_000, 10),
+    client_stall_ms: milliseconds(30_000, 10),
+  }),
+  access: section({
+    mode: z.literal('none').optional(),
+  }),
+  telemetry: section({
+    log_level: z.enum(logLevels).default('info'),
+  }),
+})
+
+type Settings = z.output<typeof configSchema>
+
+export interface Config extends Settings {
+  /** From the environment only; never printed. */
+  readonly apiKey: string | undefined
+}
+
+/** A section may be left out whole, as may any key of it. */
+function section<T extends z.ZodRawShape>(shape: T) {
+  return z.strictObject(shape).prefault({} as never)
+}
+
+function splitList(text: string): string[] {
+  return text
+    .split(',')
+    .map((each) => each.trim())
+    .filter((each) => each !== '')
+}
+
+/** The configuration cannot work; `faults` says why, one sentence each. */
+export class ConfigError extends Error {
+  readonly faults: readonly string[]
+
+  constructor(faults: readonly string[]) {
+    super(`configuration: ${faults.join('; ')}`)
+    this.faults = faults
+  }
+}
+
+type Env = Readonly<Record<string, string | undefined>>
+type Tree = Record<string, unknown>
+
+/** The usual short names and what they set. They win over the file and over `SLUICE_…`. */
+const shortNames: Record<string, readonly [section: string, key: string]> = {
+  ANTHROPIC_BASE_URL: ['upstream', 'base_url'],
+  PORT: ['server', 'port'],
+  HOST: ['server', 'host'],
+  LOG_LEVEL: ['telemetry', 'log_level'],
+  CORS_ORIGINS: ['server', 'cors_origins'],
+}
+
+/**
+ * Reads the file that `SLUICE_CONFIG` names, then `SLUICE_<SECTION>__<KEY>`, then the short names.
+ * @throws ConfigError with every fault at once
+ */
+export function loadConfig(env: Env = process.env): Config {
+  const faults: string[] = []
+  const tree = readTree(env, faults)
+  overlayEnv(tree, env, faults)
+  const apiKey = readSecret(env, 'ANTHROPIC_API_KEY', faults)
+  const parsed = configSchema.safeParse(tree)
+  for (const issue of parsed.error?.issues ?? []) faults.push(`${issue.path.join('.') || 'file'}: ${issue.message}`)
+  if (!parsed.success || faults.length > 0) throw new ConfigError(faults)
+  const impossible = contradictions(parsed.data)
+  if (impossible.length > 0) throw new ConfigError(impossible)
+  return { ...parsed.data, apiKey }
+}
+
+function readTree(env: Env, faults: string[]): Tree {
+  const path = env['SLUICE_CONFIG']
+  if (!path) return {}
+  try {
+    return (parseYaml(readFileSync(path, 'utf8')) as Tree | null) ?? {}
+  } catch (error) {
+    faults.push(`SLUICE_CONFIG: cannot read ${path}: ${error instanceof Error ? error.message.split('\n')[0] : error}`)
+    return {}
+  }
+}
+
+function overlayEnv(tree: Tree, env: Env, faults: string[]): void {
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined || !name.startsWith('SLUICE_') || name === 'SLUICE_CONFIG') continue
+    const [, section, key] = /^SLUICE_([A-Z]+)__([A-Z0-9_]+)$/.exec(name) ?? []
+    if (section && key) set(tree, section.toLowerCase(), key.toLowerCase(), value)
+    else faults.push(`${name}: not a setting; the form is SLUICE_<SECTION>__<KEY>`)
+  }
+  for (const [name, [section, key]] of Object.entries(shortNames)) {
+    const value = env[name]
+    if (value) set(tree, section, key, value)
+  }
+}
+
+/** Numbers, booleans, lists and maps are read as JSON; anything else is text. */
+function set(tree: Tree, section: string, key: string, value: string): void {
+  tree[section] = { ...(tree[section] as Tree | undefined), [key]: parseValue(value) }
+}
+
+function parseValue(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+function readSecret(env: Env, name: string, faults: string[]): string | undefined {
+  const path = env[`${name}_FILE`]
+  const value = env[name]?.trim()
+  if (value || !path) return value || undefined
+  try {
+    return readFileSync(path, 'utf8').trim() || undefined
+  } catch {
+    faults.push(`${name}_FILE: cannot read ${path}`)
+    return undefined
+  }
+}
+
+/** Settings that are valid each and cannot work together. */
+function contradictions({ server, access }: Settings): string[] {
+  const faults: string[] = []
+  if (!isLoopback(server.host) && access.mode === undefined) {
+    faults.push(
+      `server.host: ${server.host} can be reached from other machines, and anybody there could spend your tokens; ` +
+        'write access.mode: none (SLUICE_ACCESS__MODE=none) if something in front of Sluice keeps them out',
+    )
+  }
+  if (server.headers_timeout_ms > server.request_timeout_ms) {
+    faults.push('server.headers_timeout_ms: must not be longer than server.request_timeout_ms, which includes it')
+  }
+  return faults
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+}

@@ -1,0 +1,56 @@
+import type { ClaudeEvent } from './events.ts'
+
+/** A content block as Claude sends it, of whatever type. */
+export interface Block {
+  type: string
+  [field: string]: unknown
+}
+
+type BlockStart = Extract<ClaudeEvent, { type: 'content_block_start' }>
+type Delta = Extract<ClaudeEvent, { type: 'content_block_delta' }>['delta']
+
+/** A block between its start and its stop. */
+export interface OpenBlock {
+  readonly block: Block
+  /** The input of a tool call so far, as it came; empty when none came. */
+  inputJson: string
+}
+
+export function openBlock(event: BlockStart): OpenBlock {
+  return { block: { ...event.content_block }, inputJson: '' }
+}
+
+/** Adds what a delta says. Deltas of unknown types add up field by field: strings join, anything else replaces. */
+export function applyDelta(open: OpenBlock, delta: Delta): void {
+  const { block } = open
+  switch (delta.type) {
+    case 'input_json_delta':
+      open.inputJson += delta.partial_json
+      break
+    case 'citations_delta':
+      block['citations'] = [...((block['citations'] as unknown[] | null | undefined) ?? []), delta.citation]
+      break
+    case 'signature_delta':
+      block['signature'] = delta.signature
+      break
+    default:
+      for (const [field, value] of Object.entries(delta)) {
+        if (field === 'type') continue
+        const before = block[field]
+        block[field] = typeof before === 'string' && typeof value === 'string' ? before + value : value
+      }
+  }
+}
+
+/** The input of a tool call, parsed, or the text that does not parse: it is not to be run. */
+export type ToolInput = { readonly input: unknown } | { readonly input: null; readonly invalid: string }
+
+/** A tool without arguments sends no JSON, or none but empty strings: its input is then what its start said, `{}`. */
+export function toolInput({ block, inputJson }: OpenBlock): ToolInput {
+  if (inputJson === '') return { input: block['input'] ?? {} }
+  try {
+    return { input: JSON.parse(inputJson) }
+  } catch {
+    return { input: null, invalid: inputJson }
+  }
+}

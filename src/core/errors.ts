@@ -1,0 +1,146 @@
+/**
+ * Every failure a client can be told about, in one table: what it is called, which HTTP status it gets before a stream
+ * has begun, whether the same request may be sent again, and the sentence that says what to do. `docs/errors.md` is
+ * generated from it. Nothing that upstream or a client wrote gets into a sentence unless it passed `sanitize`.
+ */
+export const errorTable = {
+  invalid_request: { status: 400, retryable: false, message: 'The request is not valid.' },
+  invalid_json: { status: 400, retryable: false, message: 'The body is not valid JSON in UTF-8.' },
+  body_too_deep: { status: 400, retryable: false, message: 'The JSON body is nested too deeply.' },
+  invalid_position: {
+    status: 400,
+    retryable: false,
+    message: 'The resume position is malformed or lies beyond what this stream has sent.',
+  },
+  stream_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'There is no such stream: it never existed, has expired, or is not yours.',
+  },
+  route_not_found: { status: 404, retryable: false, message: 'There is no such route.' },
+  method_not_allowed: { status: 405, retryable: false, message: 'This route does not take that method.' },
+  request_timeout: { status: 408, retryable: true, message: 'The request was not sent in time.' },
+  body_too_large: { status: 413, retryable: false, message: 'The body is larger than this server accepts.' },
+  unsupported_media_type: {
+    status: 415,
+    retryable: false,
+    message: 'Send the body as application/json, without a content encoding.',
+  },
+  host_not_allowed: {
+    status: 421,
+    retryable: false,
+    message: 'This Host is not served here. Add it to server.allowed_hosts if it should be.',
+  },
+  headers_too_large: { status: 431, retryable: false, message: 'The request headers are too large.' },
+  internal: { status: 500, retryable: true, message: 'Something went wrong inside the proxy.' },
+  too_many_streams: {
+    status: 503,
+    retryable: true,
+    message: 'All streams of this server are taken. Try again shortly.',
+  },
+  shutting_down: { status: 503, retryable: true, message: 'This server is shutting down. Send the request again.' },
+  upstream_invalid_request: { status: 400, retryable: false, message: 'Claude refused the request as invalid.' },
+  upstream_not_found: {
+    status: 404,
+    retryable: false,
+    message: 'Claude does not know the model or another resource that the request names.',
+  },
+  upstream_too_large: { status: 413, retryable: false, message: 'The request is larger than Claude accepts.' },
+  upstream_rate_limited: {
+    status: 429,
+    retryable: true,
+    message: 'The rate limit of the Claude account is reached. Try again later.',
+  },
+  upstream_auth: {
+    status: 502,
+    retryable: false,
+    message: "Claude refused this server's own credentials. Its operator has to check the Anthropic API key.",
+  },
+  upstream_unreachable: { status: 502, retryable: true, message: 'Claude could not be reached.' },
+  upstream_tls: {
+    status: 502,
+    retryable: false,
+    message: 'The secure connection to Claude could not be verified. The operator has to check certificates.',
+  },
+  upstream_error: { status: 502, retryable: true, message: 'Claude failed to answer.' },
+  upstream_protocol: { status: 502, retryable: true, message: "Claude's answer could not be read." },
+  upstream_truncated: { status: 502, retryable: true, message: "Claude's answer ended before it was complete." },
+  upstream_overloaded: { status: 503, retryable: true, message: 'Claude is overloaded. Try again shortly.' },
+  budget_exhausted: {
+    status: 503,
+    retryable: false,
+    message: 'The spending limit of the Claude account is reached. Its operator has to raise it.',
+  },
+  upstream_timeout: { status: 504, retryable: true, message: 'Claude did not begin to answer in time.' },
+  upstream_stalled: { status: 504, retryable: true, message: "Claude's answer stopped coming." },
+  total_timeout: { status: 504, retryable: false, message: 'The answer took longer than a stream may last.' },
+  limit_exceeded: { status: 502, retryable: false, message: 'The answer is larger than a stream may be.' },
+  resume_unavailable: {
+    status: 410,
+    retryable: false,
+    message: 'The part of the stream that follows your position is no longer held.',
+  },
+} as const satisfies Record<string, { status: number; retryable: boolean; message: string }>
+
+export type ErrorCode = keyof typeof errorTable
+
+/** What a client sees of a failure: in an HTTP body (with `request_id`) or in an `error` frame. */
+export interface PublicError {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly retryable: boolean
+}
+
+interface ErrorDetails {
+  /** Replaces the table's sentence; must not contain secrets, prompts or raw upstream text. */
+  readonly message?: string
+  /** Wait this long before another try, in milliseconds; becomes `Retry-After`. */
+  readonly retryAfterMs?: number
+  /** Anthropic's id of the failed request. */
+  readonly upstreamRequestId?: string | undefined
+  /** Short machine-made cause for the log only, such as `ECONNREFUSED`, `529` or `silence_ms`. */
+  readonly reason?: string
+  readonly cause?: unknown
+}
+
+/** The one error class: a code of the table and the facts that go with it. */
+export class SluiceError extends Error {
+  override readonly name = 'SluiceError'
+  readonly code: ErrorCode
+  readonly retryAfterMs: number | undefined
+  readonly upstreamRequestId: string | undefined
+  readonly reason: string | undefined
+
+  constructor(code: ErrorCode, details: ErrorDetails = {}) {
+    super(details.message ?? errorTable[code].message, { cause: details.cause })
+    this.code = code
+    this.retryAfterMs = details.retryAfterMs
+    this.upstreamRequestId = details.upstreamRequestId
+    this.reason = details.reason
+  }
+
+  get status(): number {
+    return errorTable[this.code].status
+  }
+
+  get retryable(): boolean {
+    return errorTable[this.code].retryable
+  }
+
+  toPublic(): PublicError {
+    return { code: this.code, message: this.message, retryable: this.retryable }
+  }
+}
+
+/** Anything thrown, as a SluiceError: what is not one of ours is `internal`, and its text stays inside. */
+export function toSluiceError(thrown: unknown): SluiceError {
+  return thrown instanceof SluiceError ? thrown : new SluiceError('internal', { cause: thrown })
+}
+
+const keyShape = /\b(?:sk|pk|key|bearer)[-_ ][\w-]{6,}/gi
+
+/** One line of foreign text made fit to show: no control characters, nothing key-shaped, at most 300 characters. */
+export function sanitize(text: string): string {
+  const line = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').replace(keyShape, '[redacted]').trim()
+  return line.length > 300 ? `${line.slice(0, 299).toWellFormed()}…` : line
+}

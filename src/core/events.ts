@@ -1,0 +1,90 @@
+import type {
+  BetaRawContentBlockDeltaEvent,
+  BetaRawContentBlockStartEvent,
+  BetaRawContentBlockStopEvent,
+  BetaRawMessageDeltaEvent,
+  BetaRawMessageStartEvent,
+  BetaRawMessageStopEvent,
+} from '@anthropic-ai/sdk/resources/beta/messages'
+import type { PublicError } from './errors.ts'
+import type { Usage } from './usage.ts'
+
+/** A stream event as Claude sends it. Blocks and deltas of types this SDK does not know come through unchanged. */
+export type ClaudeEvent =
+  | BetaRawMessageStartEvent
+  | BetaRawContentBlockStartEvent
+  | BetaRawContentBlockDeltaEvent
+  | BetaRawContentBlockStopEvent
+  | BetaRawMessageDeltaEvent
+  | BetaRawMessageStopEvent
+
+/** An event whose type this version does not know: Anthropic adds types over time, and they must pass through whole. */
+export interface UnknownEvent {
+  readonly type: 'unknown'
+  readonly event: { readonly type: string; readonly [field: string]: unknown }
+}
+
+export interface PingEvent {
+  readonly type: 'ping'
+}
+
+/** All that an upstream stream can say. */
+export type UpstreamEvent = ClaudeEvent | UnknownEvent | PingEvent
+
+/** The first event of every log: the client owns an id before upstream has said a word. */
+export interface StartEvent {
+  readonly type: 'start'
+  readonly stream: string
+  readonly model: string
+}
+
+/** Milliseconds from the start of the run; `null` where it never came to that. */
+export interface Timing {
+  readonly ttft_ms: number | null
+  readonly duration_ms: number
+  readonly tokens_per_second: number | null
+}
+
+/** Who ended a stream before its time. */
+export type CancelledBy = 'client' | 'stop' | 'shutdown' | 'limit'
+
+export interface DoneEvent {
+  readonly type: 'done'
+  readonly stop_reason: string | null
+  readonly stop_sequence?: string
+  readonly stop_details?: unknown
+  readonly usage: Usage
+  readonly cost_usd: number | null
+  readonly timing: Timing
+  /** How often the answer was continued after content had been sent. */
+  readonly recovered: number
+  readonly upstream_request_id: string | null
+}
+
+export interface ErrorEvent {
+  readonly type: 'error'
+  readonly error: PublicError
+  /** Content had been sent: what the client holds is the beginning of an answer. */
+  readonly partial: boolean
+  readonly usage: Usage
+  readonly timing: Timing
+}
+
+export interface CancelledEvent {
+  readonly type: 'cancelled'
+  readonly by: CancelledBy
+  readonly usage: Usage
+}
+
+/** Exactly one of these ends every log. */
+export type TerminalEvent = DoneEvent | ErrorEvent | CancelledEvent
+
+/** What a log holds: Claude's own stream events and our few. */
+export type LogEvent = StartEvent | ClaudeEvent | UnknownEvent | TerminalEvent
+
+export function isTerminal(event: LogEvent): event is TerminalEvent {
+  return event.type === 'done' || event.type === 'error' || event.type === 'cancelled'
+}
+
+/** Blocks that call a tool, here or at Anthropic; their input arrives as `input_json_delta`. */
+export const toolBlockTypes: ReadonlySet<string> = new Set(['tool_use', 'server_tool_use', 'mcp_tool_use'])

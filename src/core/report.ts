@@ -1,0 +1,15 @@
+import type { SluiceError } from './errors.ts'
+import type { TerminalEvent, Timing } from './events.ts'
+
+/** Everything about an ended run that its one log line tells. */
+export interface RunReport {
+  readonly stream: string
+  readonly model: string
+  readonly terminal: TerminalEvent
+  readonly timing: Timing
+  readonly attempts: number
+  /** Behind an `error` terminal: the machine-made reason and, for faults of our own, the cause. */
+  readonly failure: SluiceError | undefined
+  readonly upstreamBytes: number
+  readonly upstreamRequestId: string | null
+}

@@ -1,0 +1,175 @@
+import { z } from 'zod'
+import { SluiceError, sanitize } from './errors.ts'
+
+/**
+ * A Messages API request on its way to Claude. Sluice validates shape and limits and sends on what the client wrote,
+ * untouched: field order inside tools and content decides whether Claude's prompt cache hits.
+ * @see https://platform.claude.com/docs/en/api/messages
+ */
+export interface MessageRequest {
+  readonly model: string
+  readonly max_tokens: number
+  readonly messages: readonly unknown[]
+  /** Sent as the `anthropic-beta` header. */
+  readonly betas?: readonly string[]
+  readonly [field: string]: unknown
+}
+
+/** What happens to the upstream stream when no reader is left. */
+export const disconnectPolicies = ['cancel', 'grace', 'finish'] as const
+export type DisconnectPolicy = (typeof disconnectPolicies)[number]
+
+const text = z.string().min(1)
+const source = z.looseObject({ type: text })
+
+/** What Claude requires of the blocks that clients send; any other type of block passes through unexamined. */
+const blockShapes: Record<string, z.ZodType> = {
+  text: z.looseObject({ text: z.string() }),
+  image: z.looseObject({ source }),
+  document: z.looseObject({ source }),
+  thinking: z.looseObject({ thinking: z.string(), signature: z.string() }),
+  redacted_thinking: z.looseObject({ data: z.string() }),
+  tool_use: z.looseObject({ id: text, name: text, input: z.looseObject({}) }),
+  server_tool_use: z.looseObject({ id: text, name: text, input: z.looseObject({}) }),
+  tool_result: z.looseObject({
+    tool_use_id: text,
+    content: z.union([z.string(), z.array(source)]).optional(),
+    is_error: z.boolean().optional(),
+  }),
+}
+
+const block = z.looseObject({ type: text }).superRefine((value, context) => {
+  const checked = blockShapes[value.type]?.safeParse(value)
+  for (const issue of checked?.error?.issues ?? []) {
+    context.addIssue({ code: 'custom', path: issue.path, message: issue.message })
+  }
+})
+const content = z.union([z.string(), z.array(block).max(100_000)])
+
+const message = z.strictObject({ role: z.enum(['user', 'assistant', 'system']), content })
+const object = z.looseObject({})
+const tool = z.looseObject({ name: text.optional(), type: text.optional() })
+
+/** Model names of every host of Claude, with their `:`, `/` and `@`; no blanks, nothing invisible. */
+export const modelName = z.string().regex(/^[\x21-\x7e]{1,256}$/, 'must be 1 to 256 visible ASCII characters')
+export const maxTokens = z.int().min(0).max(1_000_000)
+
+/** Every field of the Messages API, current, beta and retired: what a client sends goes through. */
+const messageFields = {
+  model: modelName.optional(),
+  max_tokens: maxTokens.optional(),
+  system: z.union([z.string(), z.array(block)]).optional(),
+  stream: z.literal(true, 'streams only: leave it out or send true').optional(),
+  temperature: z.number().min(0).max(1).optional(),
+  top_p: z.number().min(0).max(1).optional(),
+  top_k: z.int().min(0).optional(),
+  stop_sequences: z.array(text).max(8191).optional(),
+  tools: z.array(tool).max(10_000).optional(),
+  tool_choice: z.looseObject({ type: text }).optional(),
+  thinking: z.looseObject({ type: text }).optional(),
+  output_config: object.optional(),
+  output_format: object.nullable().optional(),
+  metadata: object.optional(),
+  cache_control: object.nullable().optional(),
+  container: z.union([z.string(), object]).nullable().optional(),
+  context_management: object.nullable().optional(),
+  compaction: object.nullable().optional(),
+  diagnostics: object.nullable().optional(),
+  inference_geo: z.string().nullable().optional(),
+  service_tier: text.optional(),
+  speed: z.string().nullable().optional(),
+  mcp_servers: z.array(object).max(100).optional(),
+  fallbacks: z.array(z.unknown()).max(100).nullable().optional(),
+  fallback_credit_token: z.string().nullable().optional(),
+  billing_policy: z.unknown().optional(),
+  thread: object.nullable().optional(),
+  betas: z.array(z.string().regex(/^[\x21-\x2b\x2d-\x7e]{1,128}$/)).max(100).optional(),
+  user_profile_id: headerValue().optional(),
+  workspace_id: headerValue().optional(),
+}
+
+function headerValue() {
+  return z.string().regex(/^[\x21-\x7e]{1,256}$/, 'must be visible ASCII')
+}
+
+/** What a client asks of Sluice beyond the Messages API. */
+export interface StreamOptions {
+  readonly format?: string | undefined
+  readonly on_disconnect?: DisconnectPolicy | undefined
+}
+
+export interface Defaults {
+  readonly default_model: string
+  readonly default_max_tokens: number
+}
+
+export interface ParsedRequest {
+  readonly message: MessageRequest
+  readonly options: StreamOptions
+}
+
+/** The readers of stream requests, for the formats that are registered. */
+export function requestReader(formats: readonly string[], defaults: Defaults) {
+  const format = z.enum(formats)
+  const options = { format: format.optional(), on_disconnect: z.enum(disconnectPolicies).optional() }
+  const body = z
+    .strictObject({
+      prompt: text.optional(),
+      messages: z.array(message).min(1).max(100_000).optional(),
+      ...messageFields,
+      ...options,
+    })
+    .refine((value) => (value.prompt === undefined) !== (value.messages === undefined), {
+      message: 'send either prompt or messages',
+    })
+  const query = z.strictObject({
+    prompt: text,
+    model: modelName.optional(),
+    system: text.optional(),
+    max_tokens: z.string().regex(/^\d+$/, 'must be a whole number').transform(Number).pipe(maxTokens).optional(),
+    format: format.optional(),
+  })
+
+  const attachment = z.strictObject({ format: format.optional(), after: z.string().optional() })
+
+  function toMessage(fields: Record<string, unknown>): MessageRequest {
+    const { prompt, stream: _, ...rest } = fields
+    const messages = prompt === undefined ? fields['messages'] : [{ role: 'user', content: prompt }]
+    return {
+      model: defaults.default_model,
+      max_tokens: defaults.default_max_tokens,
+      ...rest,
+      messages: messages as unknown[],
+    }
+  }
+
+  return {
+    /** @throws SluiceError `invalid_request` naming every field that is wrong */
+    fromBody(input: unknown): ParsedRequest {
+      const checked = check(body, input)
+      const { format, on_disconnect, ...fields } = input as Record<string, unknown>
+      return {
+        message: toMessage(fields),
+        options: { format: checked.format, on_disconnect: checked.on_disconnect },
+      }
+    },
+    /** @throws SluiceError `invalid_request` naming every parameter that is wrong */
+    fromQuery(input: unknown): ParsedRequest {
+      const { format, ...fields } = check(query, input)
+      return { message: toMessage(fields), options: { format } }
+    },
+    /** Parameters of a request for a stream that exists: `format` and `after`. */
+    attachment(input: unknown): { format?: string | undefined; after?: string | undefined } {
+      return check(attachment, input)
+    },
+  }
+}
+
+/** @throws SluiceError `invalid_request` whose sentence gives path and fault of up to five issues */
+export function check<T>(schema: z.ZodType<T>, input: unknown): T {
+  const result = schema.safeParse(input)
+  if (result.success) return result.data
+  const faults = result.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || 'body'}: ${issue.message}`)
+  const more = result.error.issues.length > 5 ? ` (and ${result.error.issues.length - 5} more)` : ''
+  throw new SluiceError('invalid_request', { message: sanitize(faults.join('; ') + more) })
+}

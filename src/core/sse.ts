@@ -1,0 +1,87 @@
+/**
+ * The only writer of Server-Sent Events in the program: every `id:`, `event:` and `data:` line comes from here.
+ * @see https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+ */
+
+/** A comment line as a frame of its own: every SSE parser skips it, and it never touches the last event id. */
+export function comment(text: string): string {
+  return `: ${text}\n\n`
+}
+
+/** Tells `EventSource` how long to wait before it reconnects. */
+export function retry(milliseconds: number): string {
+  return `retry: ${milliseconds}\n\n`
+}
+
+/** Ends the frames of formats that have such a mark. It carries no id, so that a resume never lands behind it. */
+const doneFrame = 'data: [DONE]\n\n'
+
+/** CR, LF and CRLF all end a line for an SSE parser, so each must begin a new `data:` line. */
+const lineBreak = /\r\n|\r|\n/g
+
+/**
+ * Collects the numbered frames of one format over one log. Frames up to `after` are counted and dropped, which is all
+ * that resuming is: the same fold, from the first event, with its beginning left out.
+ */
+export class Frames {
+  readonly #idPrefix: string
+  readonly #after: number
+  #count = 0
+  #pending = ''
+  #ended = false
+
+  /**
+   * @param streamId must be free of line breaks; ids come from `newStreamId`
+   * @param after the number of the last frame the client has, 0 for none, `Infinity` to count only
+   */
+  constructor(streamId: string, after = 0) {
+    this.#idPrefix = `id: ${streamId}.`
+    this.#after = after
+  }
+
+  /** The number of the last frame, sent or dropped. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** True once the terminal frame has been taken in: nothing follows. */
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** A frame with one line of data, such as the output of `JSON.stringify`, which never holds a raw line break. */
+  data(line: string): void {
+    if (++this.#count <= this.#after) return
+    this.#pending += `${this.#idPrefix}${this.#count}\ndata: ${line}\n\n`
+  }
+
+  /** A frame with text of any shape; a parser gives it back with every line break as LF. */
+  text(text: string): void {
+    this.data(/[\r\n]/.test(text) ? text.replace(lineBreak, '\ndata: ') : text)
+  }
+
+  /** A frame with an event name, which reaches listeners of that name instead of `onmessage`. */
+  event(name: string, line: string): void {
+    if (++this.#count <= this.#after) return
+    this.#pending += `${this.#idPrefix}${this.#count}\nevent: ${name}\ndata: ${line}\n\n`
+  }
+
+  /** A frame with an id alone: it moves the client's position and dispatches nothing. */
+  mark(): void {
+    if (++this.#count <= this.#after) return
+    this.#pending += `${this.#idPrefix}${this.#count}\n\n`
+  }
+
+  /** Ends the frames; `[DONE]` goes out even when the terminal frame itself is already known to the client. */
+  end(done: 'with [DONE]' | 'without [DONE]'): void {
+    this.#ended = true
+    if (done === 'with [DONE]') this.#pending += doneFrame
+  }
+
+  /** All frames collected since the last call, ready for the wire. */
+  take(): string {
+    const text = this.#pending
+    this.#pending = ''
+    return text
+  }
+}

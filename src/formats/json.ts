@@ -1,0 +1,89 @@
+import { applyDelta, type OpenBlock, openBlock, toolInput } from '../core/blocks.ts'
+import { type ClaudeEvent, isTerminal, type LogEvent, toolBlockTypes } from '../core/events.ts'
+import type { Encoder, Format } from '../core/format.ts'
+import { comment } from '../core/sse.ts'
+
+/** The version of the frames below; it changes when a client that knew the last one would break. */
+const formatVersion = 1
+
+/** The default format: one JSON object a frame, told apart by `type`. */
+export const json: Format = { name: 'json', headers: {}, heartbeat: comment('heartbeat'), encoder }
+
+function encoder(): Encoder {
+  const blocks = new Map<number, OpenBlock>()
+  return (event, out) => {
+    const frame = toFrame(event, blocks)
+    if (frame) out.data(JSON.stringify(frame))
+    if (isTerminal(event)) out.end('with [DONE]')
+  }
+}
+
+type Blocks = Map<number, OpenBlock>
+
+function toFrame(event: LogEvent, blocks: Blocks): object | undefined {
+  switch (event.type) {
+    case 'start':
+      return { ...event, format_version: formatVersion }
+    case 'message_start': {
+      const { id, model, usage } = event.message
+      return { type: 'message', id, model, usage }
+    }
+    case 'content_block_start':
+      return startFrame(event, blocks)
+    case 'content_block_delta':
+      return deltaFrame(event, blocks)
+    case 'content_block_stop':
+      return stopFrame(event.index, blocks)
+    case 'message_delta':
+    case 'message_stop':
+      // What they say is told once, by the terminal frame.
+      return undefined
+    case 'unknown':
+      return { type: 'event', event: event.event }
+    default:
+      return event
+  }
+}
+
+function startFrame(event: Extract<ClaudeEvent, { type: 'content_block_start' }>, blocks: Blocks): object | undefined {
+  const { index } = event
+  const open = openBlock(event)
+  blocks.set(index, open)
+  const { type, id, name, input: _, ...rest } = open.block
+  if (toolBlockTypes.has(type)) {
+    return { type: 'tool_start', block: index, id, name, server: type !== 'tool_use', ...rest }
+  }
+  if (type === 'text') return textFrame('text', index, open.block['text'])
+  if (type === 'thinking') return textFrame('thinking', index, open.block['thinking'])
+  return undefined
+}
+
+function textFrame(type: 'text' | 'thinking', block: number, text: unknown): object | undefined {
+  return typeof text === 'string' && text !== '' ? { type, block, text } : undefined
+}
+
+function deltaFrame(event: Extract<ClaudeEvent, { type: 'content_block_delta' }>, blocks: Blocks): object | undefined {
+  const { index, delta } = event
+  if (delta.type === 'text_delta') return textFrame('text', index, delta.text)
+  if (delta.type === 'thinking_delta') return textFrame('thinking', index, delta.thinking)
+  if (delta.type === 'citations_delta') return { type: 'citation', block: index, citation: delta.citation }
+  const open = blocks.get(index)
+  if (open) applyDelta(open, delta)
+  if (delta.type !== 'input_json_delta' || delta.partial_json === '') return undefined
+  return { type: 'tool_delta', block: index, id: open?.block['id'], json: delta.partial_json }
+}
+
+function stopFrame(index: number, blocks: Blocks): object | undefined {
+  const open = blocks.get(index)
+  if (!open) return undefined
+  blocks.delete(index)
+  const { block } = open
+  if (block.type === 'text') return undefined
+  if (toolBlockTypes.has(block.type)) {
+    return { type: 'tool_call', block: index, id: block['id'], name: block['name'], ...toolInput(open) }
+  }
+  // Thinking has been told by its deltas; its signature has not, and a tool turn must give it back.
+  if (block.type === 'thinking' && !block['signature']) return undefined
+  const content = block.type === 'thinking' ? { ...block, thinking: '' } : block
+  return { type: 'block', block: index, content_block: content }
+}

@@ -1,0 +1,8 @@
+import type { Format } from '../core/format.ts'
+import { json } from './json.ts'
+import { text } from './text.ts'
+
+/** Every format. A new one is a file beside these and a line here; requests, docs and contract tests follow. */
+export const formats = { json, text } as const satisfies Record<string, Format>
+
+export type FormatName = keyof typeof formats

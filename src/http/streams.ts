@@ -1,0 +1,107 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { SluiceError } from '../core/errors.ts'
+import type { Format } from '../core/format.ts'
+import { snapshot } from '../core/message.ts'
+import type { StreamLog } from '../core/ports.ts'
+import { parsePosition } from '../core/position.ts'
+import { type Defaults, type DisconnectPolicy, requestReader } from '../core/request.ts'
+import { type FormatName, formats } from '../formats/registry.ts'
+import type { Streams } from '../run/streams.ts'
+import { type Attacher, checkPosition, requestedPosition } from './attach.ts'
+
+export interface StreamRoutesOptions extends Defaults {
+  readonly on_disconnect: DisconnectPolicy
+}
+
+/** `/stream`, `/streams/:id` and `/api/chat`: the routes of Sluice's own formats. */
+export function streamRoutes(
+  app: FastifyInstance,
+  streams: Streams,
+  attacher: Attacher,
+  options: StreamRoutesOptions,
+): void {
+  const read = requestReader(Object.keys(formats), options)
+
+  app.get('/stream', async (request, reply) => {
+    const lastEventId = headerOf(request, 'last-event-id')
+    if (lastEventId !== undefined) {
+      const position = parsePosition(lastEventId)
+      if (!position) throw new SluiceError('invalid_position')
+      const { format } = request.query as { format?: string }
+      return resume(request, reply, position.stream, formatNamed(format), position.n)
+    }
+    const { message, options: chosen } = read.fromQuery(request.query)
+    const run = streams.start({ request: message, onDisconnect: options.on_disconnect })
+    // EventSource takes any status but 200 as final, so what happens from here on is told in the stream.
+    attacher.attach(request, reply, run.log, formatNamed(chosen.format))
+  })
+
+  async function post(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+    const { message, options: chosen } = read.fromBody(request.body)
+    const detached = wantsJson(request)
+    const onDisconnect = chosen.on_disconnect ?? (detached ? 'finish' : options.on_disconnect)
+    const run = streams.start({ request: message, onDisconnect })
+    if (!detached) return attacher.attachWhenOpen(request, reply, run, formatNamed(chosen.format))
+    const failure = await attacher.opened(run, reply)
+    if (failure) throw failure
+    const { id } = run.log
+    const url = `/streams/${id}`
+    const events_url = chosen.format ? `${url}?format=${chosen.format}` : url
+    return reply.code(201).headers({ location: url, 'x-stream-id': id }).send({ id, url, events_url })
+  }
+  app.post('/stream', post)
+  app.post('/api/chat', post)
+
+  app.get<{ Params: { id: string } }>('/streams/:id', async (request, reply) => {
+    const { id } = request.params
+    const { format, after } = read.attachment(request.query)
+    const log = await known(id)
+    if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(log))
+    return resume(request, reply, id, formatNamed(format), requestedPosition(headerOf(request, 'last-event-id'), after, id))
+  })
+
+  app.delete<{ Params: { id: string } }>('/streams/:id', async (request) => {
+    const log = await known(request.params.id)
+    await log.stop()
+    const { id, status } = await describe(log)
+    return { id, status }
+  })
+
+  async function known(id: string): Promise<StreamLog> {
+    const log = await streams.find(id)
+    if (!log) throw new SluiceError('stream_not_found')
+    return log
+  }
+
+  /** Attaches to a stream that exists; nothing is ever generated anew for a client that has been here before. */
+  async function resume(request: FastifyRequest, reply: FastifyReply, id: string, format: Format, after?: number) {
+    const log = await known(id)
+    if (after && (await checkPosition(log, format, after)) === 'at end') return reply.code(204).send()
+    return attacher.attach(request, reply, log, format, after)
+  }
+}
+
+async function describe(log: StreamLog) {
+  const { message, terminal } = snapshot(await log.history())
+  const { type, ...facts } = terminal ?? { type: 'running', usage: message?.usage ?? null }
+  return { id: log.id, status: type, created_at: log.createdAt.toISOString(), message, ...facts }
+}
+
+function formatNamed(name: string | undefined): Format {
+  if (name === undefined) return formats.json
+  if (!Object.hasOwn(formats, name)) {
+    throw new SluiceError('invalid_request', { message: `format: must be one of ${Object.keys(formats).join(', ')}` })
+  }
+  return formats[name as FormatName]
+}
+
+/** An empty header counts as absent. */
+function headerOf(request: FastifyRequest, name: string): string | undefined {
+  const value = request.headers[name]
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+function wantsJson(request: FastifyRequest): boolean {
+  const accept = request.headers.accept ?? ''
+  return accept.includes('application/json') && !accept.includes('text/event-stream')
+}

@@ -1,0 +1,71 @@
+import type { ClaudeEvent, Timing } from '../core/events.ts'
+import { estimateUsage, mergeUsage, noUsage, type Usage } from '../core/usage.ts'
+
+/** Keeps account of one run: tokens, times, and how Claude said it stopped. */
+export class Ledger {
+  readonly startedAt: number
+  #firstContentAt: number | undefined
+  #usage: Usage = noUsage
+  /** Claude's own final count is in. */
+  #measured = false
+  #characters = 0
+  stopReason: string | null = null
+  stopSequence: string | null = null
+  stopDetails: unknown = null
+
+  constructor(startedAt: number) {
+    this.startedAt = startedAt
+  }
+
+  observe(event: ClaudeEvent): void {
+    switch (event.type) {
+      case 'message_start':
+        this.#usage = mergeUsage(noUsage, event.message.usage)
+        this.#measured = false
+        this.#characters = 0
+        break
+      case 'content_block_delta':
+        this.#characters += streamedCharacters(event.delta)
+        break
+      case 'message_delta':
+        this.#usage = mergeUsage(this.#usage, event.usage)
+        this.#measured = true
+        this.stopReason = event.delta.stop_reason ?? null
+        this.stopSequence = event.delta.stop_sequence ?? null
+        this.stopDetails = event.delta.stop_details ?? null
+        break
+    }
+  }
+
+  noteContent(): void {
+    this.#firstContentAt ??= performance.now()
+  }
+
+  get contentSent(): boolean {
+    return this.#firstContentAt !== undefined
+  }
+
+  /** Measured when Claude gave its final count, else an estimate that says so. */
+  usage(): Usage {
+    return this.#measured ? this.#usage : estimateUsage(this.#usage, this.#characters)
+  }
+
+  timing(now: number): Timing {
+    const first = this.#firstContentAt
+    const seconds = first === undefined ? 0 : (now - first) / 1000
+    return {
+      ttft_ms: first === undefined ? null : Math.round(first - this.startedAt),
+      duration_ms: Math.round(now - this.startedAt),
+      tokens_per_second: seconds > 0 ? Math.round((this.usage().output_tokens / seconds) * 10) / 10 : null,
+    }
+  }
+}
+
+type Delta = Extract<ClaudeEvent, { type: 'content_block_delta' }>['delta']
+
+function streamedCharacters(delta: Delta): number {
+  if (delta.type === 'text_delta') return delta.text.length
+  if (delta.type === 'thinking_delta') return delta.thinking.length
+  if (delta.type === 'input_json_delta') return delta.partial_json.length
+  return 0
+}

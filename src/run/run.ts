@@ -1,0 +1,208 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { SluiceError, toSluiceError } from '../core/errors.ts'
+import type { CancelledBy, TerminalEvent } from '../core/events.ts'
+import type { LogStore, OwnerSignals, StreamLog, Upstream, UpstreamStream } from '../core/ports.ts'
+import { newStreamId } from '../core/position.ts'
+import type { RunReport } from '../core/report.ts'
+import type { DisconnectPolicy, MessageRequest } from '../core/request.ts'
+import type { Sweep, Swept } from '../core/sweep.ts'
+import { costOf, type Price } from '../core/usage.ts'
+import { type Attempt, firstAttempt, nextAttempt, type Outcome, type RetryOptions } from './attempts.ts'
+import { clockErrors, expiredClock, type Progress, type Timeouts } from './clocks.ts'
+import { Ledger } from './ledger.ts'
+import { pump } from './pump.ts'
+
+/** What a run needs from the outside. */
+export interface RunContext {
+  readonly upstream: Upstream
+  readonly store: LogStore
+  readonly sweep: Sweep
+  readonly timeouts: Timeouts
+  readonly retry: RetryOptions
+  readonly graceMs: number
+  readonly maxBytes: number
+  readonly prices: Readonly<Record<string, Price>>
+}
+
+export interface RunOptions {
+  readonly request: MessageRequest
+  readonly onDisconnect: DisconnectPolicy
+}
+
+/** Why a run ends before Claude does. */
+type Ending = { readonly cancelled: CancelledBy } | { readonly error: SluiceError }
+
+/**
+ * One generation: attempts at an answer, pumped into a log until exactly one terminal event ends it. It runs the same
+ * way whoever listens; what the leaving of the last reader means is the disconnect policy.
+ */
+export class Run implements OwnerSignals, Swept {
+  readonly log: StreamLog
+  /** Resolves at upstream's first event that is no ping, or at the end, with the failure if it came to nothing. */
+  readonly opened: Promise<SluiceError | undefined>
+  /** Resolves when the log is sealed. */
+  readonly ended: Promise<RunReport>
+
+  readonly #context: RunContext
+  readonly #request: MessageRequest
+  readonly #policy: DisconnectPolicy
+  readonly #ledger = new Ledger(performance.now())
+  readonly #opening = Promise.withResolvers<SluiceError | undefined>()
+  #ending: Ending | undefined
+  #attempt: AttemptState | undefined
+  /** Since when nobody reads; `undefined` while somebody does. */
+  #lonelySince: number | undefined = this.#ledger.startedAt
+  #hadReader = false
+  #upstreamBytes = 0
+  #upstreamRequestId: string | null = null
+
+  constructor(context: RunContext, options: RunOptions) {
+    this.#context = context
+    this.#request = options.request
+    this.#policy = options.onDisconnect
+    this.opened = this.#opening.promise
+    this.log = context.store.create(newStreamId(), this)
+    context.sweep.add(this)
+    this.ended = this.#generate()
+  }
+
+  onReaders(count: number): void {
+    this.#lonelySince = count > 0 ? undefined : performance.now()
+    if (count > 0) this.#hadReader = true
+    else if (this.#policy === 'cancel') this.#end({ cancelled: 'client' })
+  }
+
+  async onStop(): Promise<void> {
+    this.#end({ cancelled: 'stop' })
+    await this.ended
+  }
+
+  /** Ends the run because the process has to. */
+  async shutDown(): Promise<void> {
+    this.#end({ error: new SluiceError('shutting_down') })
+    await this.ended
+  }
+
+  tick(now: number): void {
+    const { timeouts, graceMs } = this.#context
+    if (now - this.#ledger.startedAt >= timeouts.total_ms) {
+      this.#end({ error: new SluiceError('total_timeout', { reason: 'total_ms' }) })
+    }
+    // Before anybody came, `cancel` waits as long as `grace` does: one client may open a stream for another to read.
+    const patience = this.#policy === 'cancel' && this.#hadReader ? 0 : graceMs
+    const abandoned = this.#lonelySince !== undefined && now - this.#lonelySince >= patience
+    if (abandoned && this.#policy !== 'finish') this.#end({ cancelled: 'client' })
+    const clock = this.#attempt?.progress && expiredClock(timeouts, this.#attempt.progress, now)
+    if (clock) this.#attempt?.interrupt.abort(new SluiceError(clockErrors[clock], { reason: clock }))
+  }
+
+  /** The first reason to end wins; the attempt under way is interrupted and the pump sees why. */
+  #end(ending: Ending): void {
+    this.#ending ??= ending
+    this.#attempt?.interrupt.abort()
+  }
+
+  async #generate(): Promise<RunReport> {
+    const { log } = this
+    let attempt: Attempt = firstAttempt
+    let failure: SluiceError | undefined
+    await log.append([{ type: 'start', stream: log.id, model: this.#request.model }])
+    for (let next: Attempt | undefined = attempt; next && !this.#ending; ) {
+      attempt = next
+      failure = await this.#try(attempt)
+      // An answer that is whole is done, even when somebody wanted to end it in the same moment.
+      if (!failure) this.#ending = undefined
+      next = failure && nextAttempt(attempt, this.#outcome(failure), this.#context.retry, Math.random())
+    }
+    if (this.#ending && 'error' in this.#ending) failure = this.#ending.error
+    const now = performance.now()
+    const terminal = this.#terminal(failure, now)
+    this.#context.sweep.delete(this)
+    await log.append([terminal])
+    this.#opening.resolve(terminal.type === 'error' ? failure : undefined)
+    return {
+      stream: log.id,
+      model: this.#request.model,
+      terminal,
+      timing: this.#ledger.timing(now),
+      attempts: attempt.number,
+      failure: terminal.type === 'error' ? failure : undefined,
+      upstreamBytes: this.#upstreamBytes,
+      upstreamRequestId: this.#upstreamRequestId,
+    }
+  }
+
+  #outcome(failure: SluiceError): Outcome {
+    const elapsedMs = performance.now() - this.#ledger.startedAt
+    return { failure, contentSent: this.#ledger.contentSent, elapsedMs }
+  }
+
+  /** @returns why the attempt came to nothing; `undefined` when the answer is whole */
+  async #try({ delayMs }: Attempt): Promise<SluiceError | undefined> {
+    const state = new AttemptState()
+    this.#attempt = state
+    const { signal } = state.interrupt
+    try {
+      if (delayMs > 0) await delay(delayMs, undefined, { signal })
+      state.sentAt = performance.now()
+      const stream = await this.#context.upstream.open(this.#request, signal)
+      state.opened(stream)
+      return await pump(stream, {
+        log: this.log,
+        ledger: this.#ledger,
+        maxBytes: this.#context.maxBytes - this.#upstreamBytes,
+        onEvents: () => {
+          state.lastEventAt = performance.now()
+          this.#opening.resolve(undefined)
+        },
+      })
+    } catch (thrown) {
+      return toSluiceError(signal.reason instanceof SluiceError ? signal.reason : thrown)
+    } finally {
+      this.#attempt = undefined
+      this.#upstreamBytes += state.stream?.bytes ?? 0
+      this.#upstreamRequestId = state.stream?.requestId ?? this.#upstreamRequestId
+    }
+  }
+
+  #terminal(failure: SluiceError | undefined, now: number): TerminalEvent {
+    const ledger = this.#ledger
+    const usage = ledger.usage()
+    const timing = ledger.timing(now)
+    if (this.#ending && 'cancelled' in this.#ending) return { type: 'cancelled', by: this.#ending.cancelled, usage }
+    if (failure) return { type: 'error', error: failure.toPublic(), partial: ledger.contentSent, usage, timing }
+    return {
+      type: 'done',
+      stop_reason: ledger.stopReason,
+      ...(ledger.stopSequence !== null && { stop_sequence: ledger.stopSequence }),
+      ...(ledger.stopDetails !== null && { stop_details: ledger.stopDetails }),
+      usage,
+      cost_usd: costOf(usage, this.#context.prices[this.#request.model]),
+      timing,
+      recovered: 0,
+      upstream_request_id: this.#upstreamRequestId,
+    }
+  }
+}
+
+/** The attempt under way: how to interrupt it, and what its clocks look at. */
+class AttemptState {
+  readonly interrupt = new AbortController()
+  sentAt: number | undefined
+  headersAt: number | undefined
+  lastEventAt: number | undefined
+  stream: UpstreamStream | undefined
+
+  opened(stream: UpstreamStream): void {
+    this.stream = stream
+    this.headersAt = performance.now()
+  }
+
+  /** `undefined` while the attempt waits to be sent. */
+  get progress(): Progress | undefined {
+    const { sentAt, headersAt, lastEventAt, stream } = this
+    return sentAt === undefined
+      ? undefined
+      : { sentAt, headersAt, lastEventAt, lastByteAt: stream?.lastByteAt ?? sentAt }
+  }
+}

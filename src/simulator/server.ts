@@ -1,0 +1,198 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { z } from 'zod'
+import type { ClaudeEvent, LogEvent } from '../core/events.ts'
+import { snapshot } from '../core/message.ts'
+import { compose, type SimulatedRequest, type WireEvent, wire } from './compose.ts'
+import { errorEvent, perform, type Step } from './faults.ts'
+import { Player } from './player.ts'
+import { loadRecordings, splitEvents } from './recordings.ts'
+import { parseScenario, type Scenario, withoutFaults } from './scenario.ts'
+
+export interface SimulatorOptions {
+  readonly port?: number
+  readonly host?: string
+  /** What is done with requests whose model name says nothing of it. */
+  readonly defaults?: Scenario
+  /** Recordings by name; by default those that come with the simulator. */
+  readonly recordings?: ReadonlyMap<string, Buffer>
+}
+
+/** One request, as the simulator saw it. */
+export interface SeenRequest {
+  readonly method: string
+  readonly path: string
+  readonly headers: IncomingMessage['headers']
+  readonly body: unknown
+  /** Monotonic milliseconds at which the connection of an unfinished answer was closed by the other side. */
+  abortedAt?: number
+  /** The answer has been sent to its end. */
+  finished: boolean
+}
+
+const bodySchema = z.looseObject({
+  model: z.string(),
+  max_tokens: z.int().min(0),
+  messages: z.array(z.looseObject({ role: z.string(), content: z.unknown() })).min(1),
+  stream: z.boolean().optional(),
+})
+
+/** Requests kept for `requests`: tests look at the last few, a long demo must not grow. */
+const keptRequests = 20_000
+
+/** A simulated Claude on a real socket. */
+export class Simulator {
+  readonly requests: SeenRequest[] = []
+  readonly #server: Server
+  readonly #options: SimulatorOptions
+  readonly #recordings: ReadonlyMap<string, Buffer>
+  readonly #callsByModel = new Map<string, number>()
+  #counter = 0
+  /** Answers that are being sent. */
+  open = 0
+
+  private constructor(options: SimulatorOptions) {
+    this.#options = options
+    this.#recordings = options.recordings ?? loadRecordings()
+    this.#server = createServer({ noDelay: true, requestTimeout: 0 }, (request, response) => {
+      this.#serve(request, response).catch((error) => response.destroy(error instanceof Error ? error : undefined))
+    })
+  }
+
+  static async start(options: SimulatorOptions = {}): Promise<Simulator> {
+    const simulator = new Simulator(options)
+    simulator.#server.listen({ port: options.port ?? 0, host: options.host ?? '127.0.0.1', backlog: 4096 })
+    await once(simulator.#server, 'listening')
+    return simulator
+  }
+
+  get url(): string {
+    const { address, port } = this.#server.address() as AddressInfo
+    return `http://${address}:${port}`
+  }
+
+  async close(): Promise<void> {
+    this.#server.close()
+    this.#server.closeAllConnections()
+    await once(this.#server, 'close')
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = (request.url ?? '/').split('?')[0] ?? '/'
+    const text = await readBody(request)
+    response.setHeader('request-id', `req_sim_${++this.#counter}`)
+    response.setHeader('anthropic-organization-id', '00000000-0000-4000-8000-000000000000')
+    if (path === '/stats') return sendJson(response, 200, { requests: this.requests.length, open: this.open })
+    const seen: SeenRequest = { method: request.method ?? '', path, headers: request.headers, body: parseJson(text), finished: false }
+    if (this.requests.push(seen) > keptRequests) this.requests.shift()
+    if (!isAuthorized(request)) return sendError(response, { status: 401, message: 'invalid x-api-key' })
+    if (path !== '/v1/messages') return sendError(response, { status: 404, message: `Not found: ${path}` })
+    if (request.method !== 'POST') return sendError(response, { status: 405, error: 'invalid_request_error' })
+    await this.#messages(seen, response)
+  }
+
+  async #messages(seen: SeenRequest, response: ServerResponse): Promise<void> {
+    const parsed = bodySchema.safeParse(seen.body)
+    if (!parsed.success) return sendError(response, { status: 400, message: z.prettifyError(parsed.error) })
+    const body = parsed.data
+    let scenario: Scenario
+    try {
+      scenario = this.#scenarioFor(body.model)
+    } catch (error) {
+      return sendError(response, { status: 400, message: error instanceof z.ZodError ? z.prettifyError(error) : String(error) })
+    }
+    const events = this.#events(body as unknown as SimulatedRequest, scenario)
+    if (!events) return sendError(response, { status: 404, message: `no recording ${scenario.recording}` })
+    if (scenario.refuse) return void response.socket?.resetAndDestroy()
+    if (scenario.headers_ms) await delay(scenario.headers_ms)
+    if (scenario.status) return sendError(response, scenario)
+    if (body.stream !== true) return sendJson(response, 200, toMessage(events))
+    await this.#play(seen, response, perform(events, scenario), scenario)
+  }
+
+  #scenarioFor(model: string): Scenario {
+    const at = model.indexOf('?')
+    const scenario = at < 0 ? (this.#options.defaults ?? {}) : parseScenario(model.slice(at + 1), this.#options.defaults)
+    const calls = (this.#callsByModel.get(model) ?? 0) + 1
+    if (scenario.fail_first === undefined) return scenario
+    this.#callsByModel.set(model, calls)
+    return calls <= scenario.fail_first ? scenario : withoutFaults(scenario)
+  }
+
+  #events(body: SimulatedRequest, scenario: Scenario): Iterable<string> | undefined {
+    if (scenario.recording === undefined) return composed(body, scenario, `msg_sim_${this.#counter}`)
+    const recording = this.#recordings.get(scenario.recording)
+    return recording && splitEvents(recording)
+  }
+
+  async #play(seen: SeenRequest, response: ServerResponse, steps: Iterable<Step>, scenario: Scenario): Promise<void> {
+    this.open++
+    const gone = new AbortController()
+    response.on('close', () => {
+      this.open--
+      if (!seen.finished) seen.abortedAt = performance.now()
+      gone.abort()
+    })
+    response.writeHead(200, {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-cache',
+      ...(scenario.encoding && { 'content-encoding': scenario.encoding }),
+    })
+    response.flushHeaders()
+    const player = new Player(response, scenario, gone.signal)
+    try {
+      await player.play(steps, () => {
+        seen.finished = true
+      })
+    } catch (error) {
+      // The other side hung up: that is what `abortedAt` tells.
+      if (!gone.signal.aborted) throw error
+    }
+  }
+}
+
+function* composed(body: SimulatedRequest, scenario: Scenario, id: string): Generator<string> {
+  for (const event of compose(body, scenario, id)) yield wire(event)
+}
+
+/** The answer without streaming, as `stream: false` asks for it. */
+function toMessage(events: Iterable<string>): unknown {
+  const parsed: LogEvent[] = []
+  for (const event of events) {
+    const data = /^data: (.*)$/m.exec(Buffer.from(event, 'latin1').toString('utf8'))?.[1]
+    const value = data === undefined ? undefined : (JSON.parse(data) as ClaudeEvent | WireEvent)
+    if (value && value.type !== 'ping') parsed.push(value as ClaudeEvent)
+  }
+  return snapshot(parsed).message
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of request) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Both ways to send a key that Anthropic takes; any key will do. */
+function isAuthorized({ headers }: IncomingMessage): boolean {
+  return Boolean(headers['x-api-key']) || /^Bearer \S/.test(headers.authorization ?? '')
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+}
+
+function sendError(response: ServerResponse, scenario: Scenario): void {
+  if (scenario.retry_after) response.setHeader('retry-after', scenario.retry_after)
+  if (scenario.location) response.setHeader('location', scenario.location)
+  sendJson(response, scenario.status ?? 500, errorEvent(scenario))
+}

@@ -1,0 +1,133 @@
+import { SluiceError, toSluiceError } from '../core/errors.ts'
+import type { UpstreamEvent } from '../core/events.ts'
+import type { UpstreamStream } from '../core/ports.ts'
+import { EventDecoder, type WireError, type WireEvent } from './decode.ts'
+import { connectionError, streamError } from './failures.ts'
+import type { BodyControl, BodySink, StreamingResponse } from './transport.ts'
+
+/** Reads that may wait for a slow log before the socket is paused; TCP then holds Claude back. */
+const maxWaitingReads = 16
+
+/** How long upstream may take to end a response after its last event before the socket is closed instead of reused. */
+const releaseMs = 1_000
+
+type Batch = readonly UpstreamEvent[]
+type Read = IteratorResult<Batch, undefined>
+
+/** One open answer: decodes what the socket pushes, hands it out batch by batch. */
+export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batch, undefined> {
+  readonly requestId: string | null
+  bytes = 0
+  lastByteAt = performance.now()
+
+  readonly #decoder: EventDecoder
+  readonly #control: BodyControl
+  readonly #signal: AbortSignal
+  readonly #onAbort = () => this.#giveUp(new SluiceError('upstream_error', { reason: 'aborted' }))
+  #waiting: Batch[] = []
+  #reader: PromiseWithResolvers<Read> | undefined
+  #failure: SluiceError | undefined
+  /** The socket has nothing more for us. */
+  #ended = false
+  #released = false
+
+  constructor(response: StreamingResponse, maxEventBytes: number, signal: AbortSignal) {
+    this.requestId = response.headers.get('request-id')
+    this.#decoder = new EventDecoder(maxEventBytes)
+    this.#signal = signal
+    signal.addEventListener('abort', this.#onAbort)
+    this.#control = response.attach(this)
+    if (signal.aborted) this.#onAbort()
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  async next(): Promise<Read> {
+    const value = this.#waiting.shift()
+    if (value) {
+      if (this.#waiting.length === maxWaitingReads - 1) this.#control.resume()
+      return { value, done: false }
+    }
+    if (this.#failure) throw this.#failure
+    if (this.#ended) return { value: undefined, done: true }
+    this.#reader = Promise.withResolvers()
+    return this.#reader.promise
+  }
+
+  /** Called when the consumer leaves early, by `break`, `return` or an exception. */
+  async return(): Promise<Read> {
+    if (!this.#released) this.#giveUp(new SluiceError('upstream_error', { reason: 'abandoned' }))
+    return { value: undefined, done: true }
+  }
+
+  release(): void {
+    this.#released = true
+    this.#signal.removeEventListener('abort', this.#onAbort)
+    if (this.#ended) return
+    const timer = setTimeout(() => {
+      if (!this.#ended) this.#control.abort(new Error('response not ended in time'))
+    }, releaseMs)
+    timer.unref()
+  }
+
+  onBytes(bytes: Uint8Array): void {
+    this.bytes += bytes.length
+    this.lastByteAt = performance.now()
+    if (this.#failure || this.#released) return
+    const events: WireEvent[] = []
+    let failure: SluiceError | undefined
+    try {
+      this.#decoder.feed(bytes, events)
+    } catch (thrown) {
+      failure = toSluiceError(thrown)
+    }
+    const error = events.findIndex((event) => event.type === 'error')
+    if (error >= 0) failure = streamError((events[error] as WireError).error, this.requestId)
+    this.#deliver((error >= 0 ? events.slice(0, error) : events) as UpstreamEvent[])
+    if (!failure) return
+    this.#fail(failure)
+    this.#control.abort(failure)
+  }
+
+  onEnd(): void {
+    this.#finish()
+    this.#reader?.resolve({ value: undefined, done: true })
+    this.#reader = undefined
+  }
+
+  onError(error: Error): void {
+    this.#fail(connectionError(error, 'upstream_truncated'))
+  }
+
+  #deliver(batch: Batch): void {
+    if (batch.length === 0) return
+    if (this.#reader) {
+      this.#reader.resolve({ value: batch, done: false })
+      this.#reader = undefined
+    } else if (this.#waiting.push(batch) === maxWaitingReads) {
+      this.#control.pause()
+    }
+  }
+
+  /** Our side wants no more: what waits is dropped and the socket closed. */
+  #giveUp(failure: SluiceError): void {
+    this.#waiting = []
+    const wasOpen = !this.#ended
+    this.#fail(failure)
+    if (wasOpen) this.#control.abort(failure)
+  }
+
+  #fail(failure: SluiceError): void {
+    this.#finish()
+    this.#failure ??= failure
+    this.#reader?.reject(this.#failure)
+    this.#reader = undefined
+  }
+
+  #finish(): void {
+    this.#ended = true
+    this.#signal.removeEventListener('abort', this.#onAbort)
+  }
+}
