@@ -37,7 +37,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     baseUrl: upstream.base_url,
     connectTimeoutMs: upstream.connect_timeout_ms,
     maxEventBytes: upstream.max_event_bytes,
-    log: { warn: (message) => logger.warn({ sdk: message }, 'sdk'), debug: (message) => logger.debug({ sdk: message }, 'sdk') },
+    log: { warn: (message) => logger.warn({ sdk: message }, 'anthropic sdk') },
   })
   const streams = new Streams({
     upstream: claude,

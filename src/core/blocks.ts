@@ -1,3 +1,4 @@
+import type { Delta } from './delta.ts'
 import type { ClaudeEvent } from './events.ts'
 
 /** A content block as Claude sends it, of whatever type. */
@@ -7,7 +8,7 @@ export interface Block {
 }
 
 type BlockStart = Extract<ClaudeEvent, { type: 'content_block_start' }>
-type Delta = Extract<ClaudeEvent, { type: 'content_block_delta' }>['delta']
+type OtherDelta = Extract<ClaudeEvent, { type: 'content_block_delta' }>['delta']
 
 /** A block between its start and its stop. */
 export interface OpenBlock {
@@ -20,13 +21,15 @@ export function openBlock(event: BlockStart): OpenBlock {
   return { block: { ...event.content_block }, inputJson: '' }
 }
 
-/** Adds what a delta says. Deltas of unknown types add up field by field: strings join, anything else replaces. */
+/** Adds a piece of text, thinking or tool input. */
 export function applyDelta(open: OpenBlock, delta: Delta): void {
-  const { block } = open
+  if (delta.kind === 'input_json') open.inputJson += delta.text
+  else open.block[delta.kind] = `${open.block[delta.kind] ?? ''}${delta.text}`
+}
+
+/** Adds what any other delta says. Those of unknown types add up field by field: strings join, anything else replaces. */
+export function applyOtherDelta({ block }: OpenBlock, delta: OtherDelta): void {
   switch (delta.type) {
-    case 'input_json_delta':
-      open.inputJson += delta.partial_json
-      break
     case 'citations_delta':
       block['citations'] = [...((block['citations'] as unknown[] | null | undefined) ?? []), delta.citation]
       break

@@ -144,3 +144,11 @@ export function sanitize(text: string): string {
   const line = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').replace(keyShape, '[redacted]').trim()
   return line.length > 300 ? `${line.slice(0, 299).toWellFormed()}…` : line
 }
+
+/** Where a defect struck, without its message, which may quote content. */
+export function describeFault(thrown: unknown): { name: string; code?: string; at: string[] } {
+  if (!(thrown instanceof Error)) return { name: typeof thrown, at: [] }
+  const at = (thrown.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+  const { code } = thrown as NodeJS.ErrnoException
+  return { name: thrown.name, ...(code !== undefined && { code }), at: at.slice(0, 8).map((line) => line.trim()) }
+}

@@ -6,10 +6,14 @@ import type {
   BetaRawMessageStartEvent,
   BetaRawMessageStopEvent,
 } from '@anthropic-ai/sdk/resources/beta/messages'
+import type { Delta } from './delta.ts'
 import type { PublicError } from './errors.ts'
 import type { Usage } from './usage.ts'
 
-/** A stream event as Claude sends it. Blocks and deltas of types this SDK does not know come through unchanged. */
+/**
+ * A stream event as Claude sends it. Blocks and deltas of types this SDK does not know come through unchanged. Deltas
+ * of text, thinking and tool input come as `Delta` instead.
+ */
 export type ClaudeEvent =
   | BetaRawMessageStartEvent
   | BetaRawContentBlockStartEvent
@@ -29,7 +33,7 @@ export interface PingEvent {
 }
 
 /** All that an upstream stream can say. */
-export type UpstreamEvent = ClaudeEvent | UnknownEvent | PingEvent
+export type UpstreamEvent = ClaudeEvent | Delta | UnknownEvent | PingEvent
 
 /** The first event of every log: the client owns an id before upstream has said a word. */
 export interface StartEvent {
@@ -80,7 +84,7 @@ export interface CancelledEvent {
 export type TerminalEvent = DoneEvent | ErrorEvent | CancelledEvent
 
 /** What a log holds: Claude's own stream events and our few. */
-export type LogEvent = StartEvent | ClaudeEvent | UnknownEvent | TerminalEvent
+export type LogEvent = StartEvent | ClaudeEvent | Delta | UnknownEvent | TerminalEvent
 
 export function isTerminal(event: LogEvent): event is TerminalEvent {
   return event.type === 'done' || event.type === 'error' || event.type === 'cancelled'

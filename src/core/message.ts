@@ -1,4 +1,4 @@
-import { applyDelta, type Block, type OpenBlock, openBlock, toolInput } from './blocks.ts'
+import { applyDelta, applyOtherDelta, type Block, type OpenBlock, openBlock, toolInput } from './blocks.ts'
 import { isTerminal, type LogEvent, type TerminalEvent, toolBlockTypes } from './events.ts'
 import { mergeUsage, noUsage, type Usage } from './usage.ts'
 
@@ -54,9 +54,14 @@ function extend(message: Message, open: Map<number, OpenBlock>, event: LogEvent)
       message.content.push(opened.block)
       break
     }
+    case 'delta': {
+      const opened = open.get(event.index)
+      if (opened) applyDelta(opened, event)
+      break
+    }
     case 'content_block_delta': {
       const opened = open.get(event.index)
-      if (opened) applyDelta(opened, event.delta)
+      if (opened) applyOtherDelta(opened, event.delta)
       break
     }
     case 'content_block_stop': {

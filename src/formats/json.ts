@@ -1,7 +1,8 @@
-import { applyDelta, type OpenBlock, openBlock, toolInput } from '../core/blocks.ts'
+import { applyDelta, applyOtherDelta, type OpenBlock, openBlock, toolInput } from '../core/blocks.ts'
+import type { Delta } from '../core/delta.ts'
 import { type ClaudeEvent, isTerminal, type LogEvent, toolBlockTypes } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
-import { comment } from '../core/sse.ts'
+import { comment, type Frames } from '../core/sse.ts'
 
 /** The version of the frames below; it changes when a client that knew the last one would break. */
 const formatVersion = 1
@@ -10,17 +11,28 @@ const formatVersion = 1
 export const json: Format = { name: 'json', headers: {}, heartbeat: comment('heartbeat'), encoder }
 
 function encoder(): Encoder {
-  const blocks = new Map<number, OpenBlock>()
+  const blocks: Blocks = new Map()
   return (event, out) => {
+    if (event.type === 'delta') return writeDelta(event, blocks, out)
     const frame = toFrame(event, blocks)
     if (frame) out.data(JSON.stringify(frame))
     if (isTerminal(event)) out.end('with [DONE]')
   }
 }
 
+/** The one hot path: the payload goes from Claude's JSON into ours as it is. */
+function writeDelta(delta: Delta, blocks: Blocks, out: Frames): void {
+  const { kind, index, escaped } = delta
+  if (escaped === '') return
+  if (kind !== 'input_json') return out.data(`{"type":"${kind}","block":${index},"text":"${escaped}"}`)
+  const open = blocks.get(index)
+  if (open) applyDelta(open, delta)
+  out.data(`{"type":"tool_delta","block":${index},"id":${JSON.stringify(open?.block['id'] ?? null)},"json":"${escaped}"}`)
+}
+
 type Blocks = Map<number, OpenBlock>
 
-function toFrame(event: LogEvent, blocks: Blocks): object | undefined {
+function toFrame(event: Exclude<LogEvent, Delta>, blocks: Blocks): object | undefined {
   switch (event.type) {
     case 'start':
       return { ...event, format_version: formatVersion }
@@ -31,7 +43,7 @@ function toFrame(event: LogEvent, blocks: Blocks): object | undefined {
     case 'content_block_start':
       return startFrame(event, blocks)
     case 'content_block_delta':
-      return deltaFrame(event, blocks)
+      return otherDeltaFrame(event, blocks)
     case 'content_block_stop':
       return stopFrame(event.index, blocks)
     case 'message_delta':
@@ -62,15 +74,13 @@ function textFrame(type: 'text' | 'thinking', block: number, text: unknown): obj
   return typeof text === 'string' && text !== '' ? { type, block, text } : undefined
 }
 
-function deltaFrame(event: Extract<ClaudeEvent, { type: 'content_block_delta' }>, blocks: Blocks): object | undefined {
-  const { index, delta } = event
-  if (delta.type === 'text_delta') return textFrame('text', index, delta.text)
-  if (delta.type === 'thinking_delta') return textFrame('thinking', index, delta.thinking)
+type OtherDeltaEvent = Extract<ClaudeEvent, { type: 'content_block_delta' }>
+
+function otherDeltaFrame({ index, delta }: OtherDeltaEvent, blocks: Blocks): object | undefined {
   if (delta.type === 'citations_delta') return { type: 'citation', block: index, citation: delta.citation }
   const open = blocks.get(index)
-  if (open) applyDelta(open, delta)
-  if (delta.type !== 'input_json_delta' || delta.partial_json === '') return undefined
-  return { type: 'tool_delta', block: index, id: open?.block['id'], json: delta.partial_json }
+  if (open) applyOtherDelta(open, delta)
+  return undefined
 }
 
 function stopFrame(index: number, blocks: Blocks): object | undefined {

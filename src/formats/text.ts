@@ -23,7 +23,7 @@ const encode: Encoder = (event, out) => {
 }
 
 function textOf(event: LogEvent): string {
-  if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') return event.delta.text
+  if (event.type === 'delta' && event.kind === 'text') return event.text
   if (event.type === 'content_block_start' && event.content_block.type === 'text') return event.content_block.text
   return ''
 }

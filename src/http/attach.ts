@@ -1,6 +1,6 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { SluiceError } from '../core/errors.ts'
+import { describeFault, SluiceError } from '../core/errors.ts'
 import { isTerminal } from '../core/events.ts'
 import type { Format } from '../core/format.ts'
 import type { StreamLog } from '../core/ports.ts'
@@ -8,7 +8,7 @@ import { parsePosition } from '../core/position.ts'
 import type { Sweep } from '../core/sweep.ts'
 import { Connection, countFrames, type Outlet } from '../delivery/connection.ts'
 import type { Run } from '../run/run.ts'
-import { describeFault, type HttpLog } from './server.ts'
+import type { HttpLog } from './server.ts'
 
 export interface AttachOptions {
   readonly heartbeat_ms: number

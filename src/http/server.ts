@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import cors from '@fastify/cors'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import { type ErrorCode, errorTable, SluiceError } from '../core/errors.ts'
+import { describeFault, type ErrorCode, errorTable, SluiceError } from '../core/errors.ts'
 import { acceptJsonOnly } from './body.ts'
 
 export interface ServerOptions {
@@ -114,14 +114,6 @@ function toHttpError(thrown: FastifyError | Error): SluiceError {
   const status = 'statusCode' in thrown ? thrown.statusCode : undefined
   const code = status === undefined ? undefined : codesByStatus[status]
   return new SluiceError(code ?? 'internal', { cause: thrown })
-}
-
-/** Where a defect struck, without its message, which may quote content. */
-export function describeFault(thrown: unknown): { name: string; code?: string; at: string[] } {
-  if (!(thrown instanceof Error)) return { name: typeof thrown, at: [] }
-  const at = (thrown.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
-  const { code } = thrown as NodeJS.ErrnoException
-  return { name: thrown.name, ...(code !== undefined && { code }), at: at.slice(0, 8).map((line) => line.trim()) }
 }
 
 function newRequestId(): string {

@@ -1,5 +1,6 @@
 import { isTerminal, type LogEvent } from '../core/events.ts'
 import type { Cursor, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
+import { PackedEvents, type Reader } from './packed.ts'
 
 /** A log in this process's memory. Readers hold a position each, never a copy, so a slow one costs nothing. */
 class MemoryLog implements StreamLog {
@@ -7,8 +8,8 @@ class MemoryLog implements StreamLog {
   readonly createdAt = new Date()
   readonly #owner: OwnerSignals
   readonly #onSealed: () => void
-  readonly #events: LogEvent[] = []
-  readonly #wakes = new Map<Cursor, () => void>()
+  readonly #events = new PackedEvents()
+  readonly #wakes = new Map<Reader, () => void>()
   #sealed = false
 
   constructor(id: string, owner: OwnerSignals, onSealed: () => void) {
@@ -18,35 +19,31 @@ class MemoryLog implements StreamLog {
   }
 
   append(events: readonly LogEvent[]): void {
-    for (const event of events) {
-      if (this.#sealed) throw new Error('append to a sealed log')
-      this.#events.push(event)
-      if (isTerminal(event)) this.#sealed = true
-    }
+    if (this.#sealed) throw new Error('append to a sealed log')
+    const last = events.at(-1)
+    this.#sealed = last !== undefined && isTerminal(last)
+    this.#events.push(events)
     for (const wake of this.#wakes.values()) wake()
+    this.#events.pack(this.#wakes.keys(), this.#sealed)
     if (this.#sealed) this.#onSealed()
   }
 
   cursor(wake: () => void): Cursor {
-    const events = this.#events
-    let position = 0
-    const cursor: Cursor = {
-      next(limit) {
-        const batch = events.slice(position, position + limit)
-        position += batch.length
-        return batch
-      },
+    const reader = this.#events.reader()
+    this.#wakes.set(reader, wake)
+    this.#owner.onReaders(this.#wakes.size)
+    return {
+      next: reader.next,
       close: () => {
-        if (this.#wakes.delete(cursor)) this.#owner.onReaders(this.#wakes.size)
+        if (!this.#wakes.delete(reader)) return
+        this.#events.pack(this.#wakes.keys(), this.#sealed)
+        this.#owner.onReaders(this.#wakes.size)
       },
     }
-    this.#wakes.set(cursor, wake)
-    this.#owner.onReaders(this.#wakes.size)
-    return cursor
   }
 
   async history(): Promise<readonly LogEvent[]> {
-    return this.#events.slice()
+    return this.#events.all()
   }
 
   async stop(): Promise<void> {
@@ -60,31 +57,32 @@ class MemoryLog implements StreamLog {
  */
 export function memoryStore(retentionMs: number): LogStore {
   const logs = new Map<string, StreamLog>()
-  /** Finished logs in the order of their ends, which is the order they expire in: one timer serves them all. */
-  const finished: { id: string; expiresAt: number }[] = []
+  /** When finished logs expire, in the order of their ends, which is the same: one timer serves them all. */
+  const expiries = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
 
   function expire(): void {
     timer = undefined
     const now = performance.now()
-    while (finished[0] && finished[0].expiresAt <= now) {
-      logs.delete(finished[0].id)
-      finished.shift()
+    for (const [id, at] of expiries) {
+      if (at > now) break
+      logs.delete(id)
+      expiries.delete(id)
     }
     schedule()
   }
 
   function schedule(): void {
-    const next = finished[0]
-    if (!next || timer) return
-    timer = setTimeout(expire, Math.max(1, next.expiresAt - performance.now()))
+    const [next] = expiries.values()
+    if (next === undefined || timer) return
+    timer = setTimeout(expire, Math.max(1, next - performance.now()))
     timer.unref()
   }
 
   return {
     create(id, owner) {
       const log = new MemoryLog(id, owner, () => {
-        finished.push({ id, expiresAt: performance.now() + retentionMs })
+        expiries.set(id, performance.now() + retentionMs)
         schedule()
       })
       logs.set(id, log)
@@ -94,7 +92,7 @@ export function memoryStore(retentionMs: number): LogStore {
     close() {
       clearTimeout(timer)
       logs.clear()
-      finished.length = 0
+      expiries.clear()
     },
   }
 }

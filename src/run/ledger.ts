@@ -1,3 +1,4 @@
+import type { Delta } from '../core/delta.ts'
 import type { ClaudeEvent, Timing } from '../core/events.ts'
 import { estimateUsage, mergeUsage, noUsage, type Usage } from '../core/usage.ts'
 
@@ -17,15 +18,15 @@ export class Ledger {
     this.startedAt = startedAt
   }
 
-  observe(event: ClaudeEvent): void {
+  observe(event: ClaudeEvent | Delta): void {
     switch (event.type) {
       case 'message_start':
         this.#usage = mergeUsage(noUsage, event.message.usage)
         this.#measured = false
         this.#characters = 0
         break
-      case 'content_block_delta':
-        this.#characters += streamedCharacters(event.delta)
+      case 'delta':
+        this.#characters += event.escaped.length
         break
       case 'message_delta':
         this.#usage = mergeUsage(this.#usage, event.usage)
@@ -59,13 +60,4 @@ export class Ledger {
       tokens_per_second: seconds > 0 ? Math.round((this.usage().output_tokens / seconds) * 10) / 10 : null,
     }
   }
-}
-
-type Delta = Extract<ClaudeEvent, { type: 'content_block_delta' }>['delta']
-
-function streamedCharacters(delta: Delta): number {
-  if (delta.type === 'text_delta') return delta.text.length
-  if (delta.type === 'thinking_delta') return delta.thinking.length
-  if (delta.type === 'input_json_delta') return delta.partial_json.length
-  return 0
 }

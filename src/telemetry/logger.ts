@@ -1,4 +1,5 @@
 import { type DestinationStream, destination, type Logger, type LoggerOptions, pino } from 'pino'
+import { describeFault } from '../core/errors.ts'
 import type { RunReport } from '../core/report.ts'
 
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -27,6 +28,7 @@ export function logRun(logger: Logger, report: RunReport): void {
     ...(terminal.type === 'cancelled' && { by: terminal.by }),
     ...(terminal.type === 'error' && { code: terminal.error.code, partial: terminal.partial }),
     ...(failure?.reason !== undefined && { reason: failure.reason }),
+    ...(failure?.code === 'internal' && { fault: describeFault(failure.cause) }),
     attempts: report.attempts,
     input_tokens: terminal.usage.input_tokens,
     output_tokens: terminal.usage.output_tokens,

@@ -6,10 +6,9 @@ import { openError } from './failures.ts'
 import { EventStream } from './stream.ts'
 import { createPool, StreamingResponse, streamingFetch } from './transport.ts'
 
-/** Where the SDK's messages go; they come without the details it adds, which hold headers and bodies. */
+/** Where the SDK's warnings go; they come without the details it adds, which hold headers and bodies. */
 export interface SdkLog {
   warn(message: string): void
-  debug(message: string): void
 }
 
 export interface AnthropicOptions {
@@ -37,11 +36,11 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
     timeout: 24 * 3600 * 1000,
     fetch: streamingFetch(pool),
     openTelemetry: false,
-    logLevel: 'debug',
+    logLevel: 'warn',
     logger: {
       error: (message) => log.warn(message),
       warn: (message) => log.warn(message),
-      info: (message) => log.debug(message),
+      info: () => {},
       debug: () => {},
     },
   })

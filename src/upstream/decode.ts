@@ -1,16 +1,10 @@
 import { SluiceError } from '../core/errors.ts'
-import type { ClaudeEvent, UpstreamEvent } from '../core/events.ts'
-
-/** Claude's own report of a failure inside a stream, `event: error` on the wire. */
-export interface WireError {
-  readonly type: 'error'
-  readonly error: { readonly type: string; readonly message: string }
-}
-
-export type WireEvent = UpstreamEvent | WireError
+import { MalformedEvent, parseWireEvent, type WireEvent } from '../core/codec.ts'
 
 const LF = 0x0a
 const CR = 0x0d
+const COLON = 0x3a
+const BLANK = 0x20
 
 /**
  * Reads Claude's Server-Sent Events from bytes cut anywhere. Whole lines are decoded at once, as neither a line break
@@ -22,7 +16,12 @@ export class EventDecoder {
   /** Bytes behind the last line break, in the pieces they came in: joining them per read would cost O(n²). */
   #rest: Uint8Array[] = []
   #restBytes = 0
-  #data: string | undefined
+  /** The one data line of the event under way, and where in it the data lies. */
+  #line: string | undefined
+  #from = 0
+  #to = 0
+  /** The data of an event that came in several lines or reads. */
+  #held: string | undefined
   #dataLength = 0
   #skipLf = false
   #atStart = true
@@ -66,24 +65,46 @@ export class EventDecoder {
     for (let from = 0; from < text.length; ) {
       const to = text.indexOf('\n', from)
       if (to === from) this.#dispatch(events)
-      else if (text.startsWith('data', from)) this.#takeData(text.slice(from + 4, to))
+      else if (text.startsWith('data', from)) this.#takeData(text, from + 4, to)
       from = to + 1
+    }
+    // What a half-read event has so far must outlive the text of this read.
+    if (this.#line !== undefined) this.#hold(this.#line.slice(this.#from, this.#to))
+  }
+
+  /** @param from behind the letters `data` on the line, which may yet be another field's name */
+  #takeData(text: string, from: number, to: number): void {
+    if (from < to && text.charCodeAt(from) !== COLON) return
+    const begin = Math.min(to, text.charCodeAt(from + 1) === BLANK ? from + 2 : from + 1)
+    this.#dataLength += to - begin
+    if (this.#dataLength > this.#maxEventBytes) throw protocolError('event too long')
+    if (this.#line === undefined && this.#held === undefined) {
+      // The common case by far: one data line, parsed where it lies.
+      this.#line = text
+      this.#from = begin
+      this.#to = to
+    } else {
+      if (this.#line !== undefined) this.#hold(this.#line.slice(this.#from, this.#to))
+      this.#hold(text.slice(begin, to))
     }
   }
 
-  /** @param rest what follows the letters `data` on the line, which may yet be another field's name */
-  #takeData(rest: string): void {
-    if (rest !== '' && !rest.startsWith(':')) return
-    const value = rest.startsWith(': ') ? rest.slice(2) : rest.slice(1)
-    this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`
-    this.#dataLength += value.length
-    if (this.#dataLength > this.#maxEventBytes) throw protocolError('event too long')
+  #hold(data: string): void {
+    this.#held = this.#held === undefined ? data : `${this.#held}\n${data}`
+    this.#line = undefined
   }
 
   #dispatch(events: WireEvent[]): void {
-    if (this.#data !== undefined && this.#data !== '') events.push(parseEvent(this.#data))
-    this.#data = undefined
+    const line = this.#line
+    const held = this.#held
+    this.#line = this.#held = undefined
     this.#dataLength = 0
+    try {
+      if (line !== undefined && this.#to > this.#from) events.push(parseWireEvent(line, this.#from, this.#to))
+      else if (held) events.push(parseWireEvent(held))
+    } catch (thrown) {
+      throw thrown instanceof MalformedEvent ? protocolError(thrown.message) : thrown
+    }
   }
 }
 
@@ -93,65 +114,4 @@ function toText(bytes: Uint8Array): string {
 
 function protocolError(reason: string): SluiceError {
   return new SluiceError('upstream_protocol', { reason })
-}
-
-type Fields = Record<string, unknown>
-
-function isObject(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isTyped(value: unknown): value is Fields & { type: string } {
-  return isObject(value) && typeof value['type'] === 'string'
-}
-
-/** Deltas whose payload the formats rely on being a string. */
-const deltaPayloads: Record<string, string> = {
-  text_delta: 'text',
-  thinking_delta: 'thinking',
-  input_json_delta: 'partial_json',
-  signature_delta: 'signature',
-}
-
-function isDelta(value: unknown): boolean {
-  if (!isTyped(value)) return false
-  const payload = deltaPayloads[value.type]
-  return payload === undefined || typeof value[payload] === 'string'
-}
-
-/** What must hold of each event of Claude's before anything downstream may rely on its type. */
-const shapes: Record<ClaudeEvent['type'], (event: Fields) => boolean> = {
-  message_start: (event) => isObject(event['message']),
-  content_block_start: (event) => Number.isInteger(event['index']) && isTyped(event['content_block']),
-  content_block_delta: (event) => Number.isInteger(event['index']) && isDelta(event['delta']),
-  content_block_stop: (event) => Number.isInteger(event['index']),
-  message_delta: (event) => isObject(event['delta']),
-  message_stop: () => true,
-}
-
-function parseEvent(data: string): WireEvent {
-  let event: unknown
-  try {
-    event = JSON.parse(data)
-  } catch {
-    // The parser's own message quotes the data, which is content.
-    throw protocolError(`invalid JSON in an event of ${data.length} characters`)
-  }
-  if (!isTyped(event)) throw protocolError('event without a type')
-  if (Object.hasOwn(shapes, event.type)) {
-    const known = event as unknown as ClaudeEvent
-    if (!shapes[known.type](event)) throw protocolError(`malformed ${known.type}`)
-    return known
-  }
-  if (event.type === 'ping') return { type: 'ping' }
-  if (event.type === 'error') return toWireError(event)
-  return { type: 'unknown', event }
-}
-
-function toWireError(event: Fields): WireError {
-  const error = isObject(event['error']) ? event['error'] : {}
-  return {
-    type: 'error',
-    error: { type: String(error['type'] ?? 'api_error'), message: String(error['message'] ?? '') },
-  }
 }

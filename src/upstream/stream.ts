@@ -1,7 +1,8 @@
+import type { WireError, WireEvent } from '../core/codec.ts'
 import { SluiceError, toSluiceError } from '../core/errors.ts'
 import type { UpstreamEvent } from '../core/events.ts'
 import type { UpstreamStream } from '../core/ports.ts'
-import { EventDecoder, type WireError, type WireEvent } from './decode.ts'
+import { EventDecoder } from './decode.ts'
 import { connectionError, streamError } from './failures.ts'
 import type { BodyControl, BodySink, StreamingResponse } from './transport.ts'
 
@@ -24,6 +25,8 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
   readonly #control: BodyControl
   readonly #signal: AbortSignal
   readonly #onAbort = () => this.#giveUp(new SluiceError('upstream_error', { reason: 'aborted' }))
+  /** Bytes of the socket read under way. */
+  #unread: Uint8Array[] = []
   #waiting: Batch[] = []
   #reader: PromiseWithResolvers<Read> | undefined
   #failure: SluiceError | undefined
@@ -35,8 +38,9 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
     this.requestId = response.headers.get('request-id')
     this.#decoder = new EventDecoder(maxEventBytes)
     this.#signal = signal
+    this.#control = response.control
     signal.addEventListener('abort', this.#onAbort)
-    this.#control = response.attach(this)
+    response.attach(this)
     if (signal.aborted) this.#onAbort()
   }
 
@@ -72,10 +76,17 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
     timer.unref()
   }
 
+  /** Claude sends an HTTP chunk per event, and a socket read may hold hundreds: they are decoded together. */
   onBytes(bytes: Uint8Array): void {
     this.bytes += bytes.length
+    if (this.#unread.push(bytes) === 1) queueMicrotask(() => this.#decode())
+  }
+
+  #decode(): void {
+    const bytes = this.#unread.length === 1 ? (this.#unread[0] as Uint8Array) : Buffer.concat(this.#unread)
+    this.#unread = []
+    if (bytes.length === 0 || this.#failure || this.#released) return
     this.lastByteAt = performance.now()
-    if (this.#failure || this.#released) return
     const events: WireEvent[] = []
     let failure: SluiceError | undefined
     try {
@@ -83,7 +94,7 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
     } catch (thrown) {
       failure = toSluiceError(thrown)
     }
-    const error = events.findIndex((event) => event.type === 'error')
+    const error = events.findIndex((event) => event.type === 'wire_error')
     if (error >= 0) failure = streamError((events[error] as WireError).error, this.requestId)
     this.#deliver((error >= 0 ? events.slice(0, error) : events) as UpstreamEvent[])
     if (!failure) return
@@ -92,12 +103,14 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
   }
 
   onEnd(): void {
+    this.#decode()
     this.#finish()
     this.#reader?.resolve({ value: undefined, done: true })
     this.#reader = undefined
   }
 
   onError(error: Error): void {
+    this.#decode()
     this.#fail(connectionError(error, 'upstream_truncated'))
   }
 
@@ -113,6 +126,7 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
 
   /** Our side wants no more: what waits is dropped and the socket closed. */
   #giveUp(failure: SluiceError): void {
+    this.#unread = []
     this.#waiting = []
     const wasOpen = !this.#ended
     this.#fail(failure)

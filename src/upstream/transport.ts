@@ -22,21 +22,20 @@ const maxErrorBodyBytes = 64 * 1024
  * twice what undici's dispatch does (58 against 25 µs at one event a read).
  */
 export class StreamingResponse extends Response {
-  readonly #control: BodyControl
+  readonly control: BodyControl
   #sink: BodySink | undefined
   /** What came before a sink was attached: at most the rest of the read that held the headers. */
   #early: ((sink: BodySink) => void)[] = []
 
   constructor(status: number, headers: Headers, control: BodyControl) {
     super(null, { status, headers })
-    this.#control = control
+    this.control = control
   }
 
-  attach(sink: BodySink): BodyControl {
+  attach(sink: BodySink): void {
     this.#sink = sink
     for (const deliver of this.#early) deliver(sink)
     this.#early = []
-    return this.#control
   }
 
   /** @internal */

@@ -1,0 +1,96 @@
+import { Delta, type DeltaKind, deltaShapes, escapeJson, sliceDelta } from './delta.ts'
+import type { ClaudeEvent, LogEvent, PingEvent, UnknownEvent } from './events.ts'
+
+/** Claude's own report of a failure inside a stream, `event: error` on the wire. */
+export interface WireError {
+  readonly type: 'wire_error'
+  readonly error: { readonly type: string; readonly message: string }
+}
+
+/** What one `data:` of Claude's can be. */
+export type WireEvent = ClaudeEvent | Delta | UnknownEvent | PingEvent | WireError
+
+/** `data` is not an event of Claude's; `reason` says why, without quoting it. */
+export class MalformedEvent extends Error {}
+
+type Fields = Record<string, unknown>
+
+function isObject(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isTyped(value: unknown): value is Fields & { type: string } {
+  return isObject(value) && typeof value['type'] === 'string'
+}
+
+/** What must hold of each event of Claude's before anything downstream may rely on its type. */
+const shapes: Record<ClaudeEvent['type'], (event: Fields) => boolean> = {
+  message_start: (event) => isObject(event['message']),
+  content_block_start: (event) => Number.isInteger(event['index']) && isTyped(event['content_block']),
+  content_block_delta: (event) => Number.isInteger(event['index']) && isTyped(event['delta']),
+  content_block_stop: (event) => Number.isInteger(event['index']),
+  message_delta: (event) => isObject(event['delta']),
+  message_stop: () => true,
+}
+
+/**
+ * Reads the JSON of one event, which lies at `from` to `to` of `line`.
+ * @throws MalformedEvent
+ */
+export function parseWireEvent(line: string, from = 0, to = line.length): WireEvent {
+  const delta = sliceDelta(line, from, to)
+  if (delta) return delta
+  const json = line.slice(from, to)
+  let event: unknown
+  try {
+    event = JSON.parse(json)
+  } catch {
+    // The parser's own message quotes the data, which is content.
+    throw new MalformedEvent(`invalid JSON in an event of ${json.length} characters`)
+  }
+  if (!isTyped(event)) throw new MalformedEvent('event without a type')
+  if (Object.hasOwn(shapes, event.type)) return known(event as unknown as ClaudeEvent, json)
+  if (event.type === 'ping') return { type: 'ping' }
+  if (event.type === 'error') return toWireError(event)
+  return { type: 'unknown', event }
+}
+
+function known(event: ClaudeEvent, json: string): ClaudeEvent | Delta {
+  const fields = event as unknown as Fields
+  if (!shapes[event.type](fields)) throw new MalformedEvent(`malformed ${event.type}`)
+  if (event.type !== 'content_block_delta') return event
+  const delta = event.delta as unknown as Fields
+  const kind = kindByType[event.delta.type]
+  if (!kind) return event
+  const { field } = deltaShapes[kind]
+  const payload = delta[field]
+  if (typeof payload !== 'string') throw new MalformedEvent(`malformed ${event.delta.type}`)
+  const saysMore = Object.keys(fields).length > 3 || Object.keys(delta).length > 2
+  return new Delta(kind, event.index, escapeJson(payload), saysMore ? json : undefined)
+}
+
+const kindByType: Readonly<Record<string, DeltaKind | undefined>> = Object.fromEntries(
+  Object.entries(deltaShapes).map(([kind, { type }]) => [type, kind as DeltaKind]),
+)
+
+function toWireError(event: Fields): WireError {
+  const error = isObject(event['error']) ? event['error'] : {}
+  return {
+    type: 'wire_error',
+    error: { type: String(error['type'] ?? 'api_error'), message: String(error['message'] ?? '') },
+  }
+}
+
+/** Our own events, which are not read as Claude's. */
+const ownTypes: ReadonlySet<string> = new Set<LogEvent['type']>(['start', 'unknown', 'done', 'error', 'cancelled'])
+
+/** An event of a log as one line of JSON, which `decodeEvent` gives back. */
+export function encodeEvent(event: LogEvent): string {
+  if (event.type === 'delta') return event.toJson()
+  return ownTypes.has(event.type) ? `!${JSON.stringify(event)}` : JSON.stringify(event)
+}
+
+/** @param line what `encodeEvent` made */
+export function decodeEvent(line: string): LogEvent {
+  return (line.startsWith('!') ? JSON.parse(line.slice(1)) : parseWireEvent(line)) as LogEvent
+}
