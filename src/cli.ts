@@ -48,7 +48,9 @@ async function main(args: string[]): Promise<void> {
 async function serve(): Promise<void> {
   const config = loadConfig()
   if (!config.apiKey) {
-    throw new ConfigError(['set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_FILE); to try Sluice without a key: npm run demo'])
+    throw new ConfigError([
+      'set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_FILE); to try Sluice without a key: npm run demo',
+    ])
   }
   const logger = createLogger(config.telemetry.log_level)
   stopOnSignals(await startApp({ ...config, apiKey: config.apiKey }, logger))
@@ -62,7 +64,10 @@ async function demo(): Promise<void> {
     apiKey: 'demo',
     upstream: { ...config.upstream, base_url: simulator.url, default_model: 'claude-sim' },
   }
-  const app = await startApp(demoConfig, createLogger(config.telemetry.log_level === 'info' ? 'warn' : config.telemetry.log_level))
+  const app = await startApp(
+    demoConfig,
+    createLogger(config.telemetry.log_level === 'info' ? 'warn' : config.telemetry.log_level),
+  )
   print(`
 Sluice is listening on ${app.url}, with a simulated Claude behind it (${simulator.url}).
 

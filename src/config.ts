@@ -9,8 +9,18 @@ import { logLevels } from './telemetry/logger.ts'
  * Every setting, its default and its limits. A commented copy of the defaults is `config/sluice.yaml`; the reference in
  * `docs/configuration.md` is generated from that file.
  */
-const milliseconds = (standard: number, least = 1) => z.int().min(least).max(2 ** 31 - 1).default(standard)
-const bytes = (standard: number) => z.int().min(1024).max(2 ** 40).default(standard)
+const milliseconds = (standard: number, least = 1) =>
+  z
+    .int()
+    .min(least)
+    .max(2 ** 31 - 1)
+    .default(standard)
+const bytes = (standard: number) =>
+  z
+    .int()
+    .min(1024)
+    .max(2 ** 40)
+    .default(standard)
 const list = <T extends z.ZodType>(item: T) =>
   z.preprocess((value) => (typeof value === 'string' ? splitList(value) : value), z.array(item)).default([])
 

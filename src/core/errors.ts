@@ -141,7 +141,10 @@ const keyShape = /\b(?:sk|pk|key|bearer)[-_ ][\w-]{6,}/gi
 
 /** One line of foreign text made fit to show: no control characters, nothing key-shaped, at most 300 characters. */
 export function sanitize(text: string): string {
-  const line = text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').replace(keyShape, '[redacted]').trim()
+  const line = text
+    .replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')
+    .replace(keyShape, '[redacted]')
+    .trim()
   return line.length > 300 ? `${line.slice(0, 299).toWellFormed()}…` : line
 }
 

@@ -83,7 +83,10 @@ const messageFields = {
   fallback_credit_token: z.string().nullable().optional(),
   billing_policy: z.unknown().optional(),
   thread: object.nullable().optional(),
-  betas: z.array(z.string().regex(/^[\x21-\x2b\x2d-\x7e]{1,128}$/)).max(100).optional(),
+  betas: z
+    .array(z.string().regex(/^[\x21-\x2b\x2d-\x7e]{1,128}$/))
+    .max(100)
+    .optional(),
   user_profile_id: headerValue().optional(),
   workspace_id: headerValue().optional(),
 }

@@ -24,10 +24,14 @@ function encoder(): Encoder {
 function writeDelta(delta: Delta, blocks: Blocks, out: Frames): void {
   const { kind, index, escaped } = delta
   if (escaped === '') return
-  if (kind !== 'input_json') return out.data(`{"type":"${kind}","block":${index},"text":"${escaped}"}`)
-  const open = blocks.get(index)
-  if (open) applyDelta(open, delta)
-  out.data(`{"type":"tool_delta","block":${index},"id":${JSON.stringify(open?.block['id'] ?? null)},"json":"${escaped}"}`)
+  if (kind === 'input_json') {
+    const open = blocks.get(index)
+    if (open) applyDelta(open, delta)
+    const id = JSON.stringify(open?.block['id'] ?? null)
+    out.data(`{"type":"tool_delta","block":${index},"id":${id},"json":"${escaped}"}`)
+  } else {
+    out.data(`{"type":"${kind}","block":${index},"text":"${escaped}"}`)
+  }
 }
 
 type Blocks = Map<number, OpenBlock>

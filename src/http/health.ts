@@ -6,7 +6,10 @@ export function healthRoutes(app: FastifyInstance, streams: Streams): void {
   app.get('/healthz', async (_request, reply) => reply.header('cache-control', 'no-store').send({ status: 'ok' }))
   app.get('/readyz', async (_request, reply) => {
     const status = streams.draining ? 'draining' : 'ready'
-    return reply.code(streams.draining ? 503 : 200).header('cache-control', 'no-store').send({ status })
+    return reply
+      .code(streams.draining ? 503 : 200)
+      .header('cache-control', 'no-store')
+      .send({ status })
   })
   // A client that keeps its connection would send its next request to a server that is about to be gone.
   app.addHook('onRequest', async (_request, reply) => {

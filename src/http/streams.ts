@@ -57,7 +57,13 @@ export function streamRoutes(
     const { format, after } = read.attachment(request.query)
     const log = await known(id)
     if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(log))
-    return resume(request, reply, id, formatNamed(format), requestedPosition(headerOf(request, 'last-event-id'), after, id))
+    return resume(
+      request,
+      reply,
+      id,
+      formatNamed(format),
+      requestedPosition(headerOf(request, 'last-event-id'), after, id),
+    )
   })
 
   app.delete<{ Params: { id: string } }>('/streams/:id', async (request) => {

@@ -48,7 +48,12 @@ const maxBackoffMs = 8_000
  * @param random 0 to 1; full jitter keeps a thousand clients of one overload from coming back together
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
-export function nextAttempt(last: Attempt, outcome: Outcome, options: RetryOptions, random: number): Attempt | undefined {
+export function nextAttempt(
+  last: Attempt,
+  outcome: Outcome,
+  options: RetryOptions,
+  random: number,
+): Attempt | undefined {
   const { failure, contentSent, elapsedMs } = outcome
   if (contentSent || !retried.has(failure.code) || last.number > options.max_attempts) return undefined
   const asked = failure.retryAfterMs ?? 0

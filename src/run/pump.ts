@@ -8,51 +8,53 @@ export interface PumpTarget {
   readonly ledger: Ledger
   /** More upstream bytes than this end the stream. */
   readonly maxBytes: number
-  /** Called once per batch that holds more than pings. */
+  /** Called for each batch that holds more than pings. */
   onEvents(): void
 }
 
 /**
  * Moves one answer into the log, a batch per upstream read, until `message_stop`: nothing else proves that it is whole.
- * What comes before any content is held back, so that an attempt that fails there leaves no trace.
  * @returns why the answer is not whole; `undefined` when it is
  */
 export async function pump(stream: UpstreamStream, target: PumpTarget): Promise<SluiceError | undefined> {
   const { log, ledger } = target
-  let held: LogEvent[] = []
+  const held: LogEvent[] = []
   for await (const batch of stream) {
-    const admitted: LogEvent[] = []
-    let heard = false
-    let whole = false
-    for (const event of batch) {
-      if (event.type === 'ping') continue
-      heard = true
-      if (event.type !== 'unknown') ledger.observe(event)
-      if (!ledger.contentSent && isPreamble(event)) {
-        held.push(event)
-        continue
-      }
-      if (held.length > 0) {
-        admitted.push(...held)
-        held = []
-      }
-      ledger.noteContent()
-      admitted.push(event)
-      whole = event.type === 'message_stop'
-      if (whole) break
-    }
-    if (heard) target.onEvents()
+    const admitted = admit(batch, held, ledger)
+    if (batch.some((event) => event.type !== 'ping')) target.onEvents()
     if (admitted.length > 0) {
       const stored = log.append(admitted)
       if (stored) await stored
     }
-    if (whole) {
+    if (admitted.at(-1)?.type === 'message_stop') {
       stream.release()
       return undefined
     }
     if (stream.bytes > target.maxBytes) return new SluiceError('limit_exceeded', { reason: 'max_bytes' })
   }
   return new SluiceError('upstream_truncated', { reason: 'eof' })
+}
+
+/**
+ * What of a batch goes into the log: no pings, nothing after `message_stop`, and what comes before any content only
+ * together with it, so that an attempt that fails there leaves no trace. Until then it waits in `held`.
+ */
+function admit(batch: readonly UpstreamEvent[], held: LogEvent[], ledger: Ledger): LogEvent[] {
+  const admitted: LogEvent[] = []
+  for (const event of batch) {
+    if (event.type === 'ping') continue
+    if (event.type !== 'unknown') ledger.observe(event)
+    if (!ledger.contentSent) {
+      held.push(event)
+      if (isPreamble(event)) continue
+      ledger.noteContent()
+      admitted.push(...held.splice(0))
+    } else {
+      admitted.push(event)
+    }
+    if (event.type === 'message_stop') break
+  }
+  return admitted
 }
 
 /** Opens a message or a block without showing anything yet. */

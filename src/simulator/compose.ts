@@ -54,7 +54,9 @@ export function* compose(request: SimulatedRequest, scenario: Scenario, id: stri
 function* thinkingBlock(index: number, count: number, scenario: Scenario): Generator<WireEvent> {
   yield { type: 'content_block_start', index, content_block: { type: 'thinking', thinking: '', signature: '' } }
   yield* deltas(count, scenario, words(), (text) => ({
-    type: 'content_block_delta', index, delta: { type: 'thinking_delta', thinking: text },
+    type: 'content_block_delta',
+    index,
+    delta: { type: 'thinking_delta', thinking: text },
   }))
   const signature = Buffer.from(`signature of block ${index}`).toString('base64')
   yield { type: 'content_block_delta', index, delta: { type: 'signature_delta', signature } }
@@ -65,7 +67,9 @@ function* textBlock(index: number, count: number, scenario: Scenario, result?: s
   yield { type: 'content_block_start', index, content_block: { type: 'text', text: '' } }
   const source = result === undefined ? words() : resultWords(result)
   yield* deltas(count, scenario, source, (text) => ({
-    type: 'content_block_delta', index, delta: { type: 'text_delta', text },
+    type: 'content_block_delta',
+    index,
+    delta: { type: 'text_delta', text },
   }))
   yield { type: 'content_block_stop', index }
 }

@@ -14,7 +14,10 @@ const isDelta = /^event: content_block_delta/
 
 /** Whole events of a body, with the faults that a scenario asks for. The last step says how the body ends. */
 export function* perform(events: Iterable<string>, scenario: Scenario): Generator<Step> {
-  const byteLimit = Math.min(scenario.end_at_byte ?? Number.POSITIVE_INFINITY, scenario.reset_at_byte ?? Number.POSITIVE_INFINITY)
+  const byteLimit = Math.min(
+    scenario.end_at_byte ?? Number.POSITIVE_INFINITY,
+    scenario.reset_at_byte ?? Number.POSITIVE_INFINITY,
+  )
   let sent = 0
   for (const step of performEvents(events, scenario)) {
     if (step.do !== 'send') return yield step
@@ -31,20 +34,34 @@ export function* perform(events: Iterable<string>, scenario: Scenario): Generato
 function* performEvents(events: Iterable<string>, scenario: Scenario): Generator<Step> {
   let at = 0
   for (const event of events) {
-    if (at === scenario.end_at) return yield { do: 'end' }
-    if (at === scenario.reset_at) return yield { do: 'reset' }
-    if (at === scenario.silence_at) return yield { do: 'silence' }
-    if (at === scenario.pings_at) return yield { do: 'pings' }
-    if (at === scenario.endless_line_at) return yield { do: 'endless line' }
-    if (at === scenario.error_at) {
-      yield send(wire(errorEvent(scenario)))
-      return yield { do: 'end' }
-    }
+    const end = endAt(at, scenario)
+    if (end === 'error') yield send(wire(errorEvent(scenario)))
+    if (end) return yield { do: end === 'error' ? 'end' : end }
     if (at === scenario.unknown_at) for (const unknown of unknownEvents) yield send(wire(unknown))
     yield at === scenario.junk_at ? send(event.replace('data: {', 'data: {{')) : send(event)
     at++
   }
   yield { do: 'end' }
+}
+
+/** How the body goes on instead of with its event number `at`. */
+function endAt(at: number, scenario: Scenario): Exclude<Step['do'], 'send'> | 'error' | undefined {
+  switch (at) {
+    case scenario.end_at:
+      return 'end'
+    case scenario.reset_at:
+      return 'reset'
+    case scenario.silence_at:
+      return 'silence'
+    case scenario.pings_at:
+      return 'pings'
+    case scenario.endless_line_at:
+      return 'endless line'
+    case scenario.error_at:
+      return 'error'
+    default:
+      return undefined
+  }
 }
 
 function send(bytes: string): Step {
@@ -65,14 +82,23 @@ const unknownEvents: readonly WireEvent[] = [
 ]
 
 const typesByStatus: Record<number, string> = {
-  400: 'invalid_request_error', 401: 'authentication_error', 402: 'billing_error', 403: 'permission_error',
-  404: 'not_found_error', 409: 'conflict_error', 413: 'request_too_large', 429: 'rate_limit_error', 500: 'api_error',
-  504: 'timeout_error', 529: 'overloaded_error',
+  400: 'invalid_request_error',
+  401: 'authentication_error',
+  402: 'billing_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  409: 'conflict_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  500: 'api_error',
+  504: 'timeout_error',
+  529: 'overloaded_error',
 }
 
 /** The body of a failed request, and of an `error` event. */
 export function errorEvent(scenario: Scenario): WireEvent {
-  const type = scenario.error ?? (scenario.status ? (typesByStatus[scenario.status] ?? 'api_error') : 'overloaded_error')
+  const type =
+    scenario.error ?? (scenario.status ? (typesByStatus[scenario.status] ?? 'api_error') : 'overloaded_error')
   const details = scenario.error_code ? { error_code: scenario.error_code } : null
   const message = scenario.message ?? (type === 'overloaded_error' ? 'Overloaded' : `Simulated ${type}`)
   return { type: 'error', error: { details, type, message }, request_id: 'req_sim_error' }

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
-import { setImmediate as immediate, setTimeout as delay } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises'
 import { type WireEvent, wire } from './compose.ts'
 import type { Step } from './faults.ts'
 import type { Scenario } from './scenario.ts'
@@ -24,26 +24,30 @@ export class Player {
   }
 
   async play(steps: Iterable<Step>, onFinish: () => void): Promise<void> {
-    const { first_ms = 0, delay_ms = 0, per_write } = this.#scenario
-    if (first_ms > 0) await this.#wait(first_ms)
+    await this.#wait(this.#scenario.first_ms ?? 0)
     let batch = ''
     let events = 0
     for (const step of steps) {
-      if (step.do === 'send') {
-        batch += step.bytes
-        events++
-        if (delay_ms > 0 || per_write !== undefined ? events >= (per_write ?? 1) : batch.length >= writeSize) {
-          await this.#write(batch)
-          batch = ''
-          events = 0
-          if (delay_ms > 0 && step.delta) await this.#wait(delay_ms)
-        }
-        continue
+      if (step.do !== 'send') {
+        await this.#write(batch)
+        if (step.do === 'end') onFinish()
+        return this.#finish(step.do)
       }
+      batch += step.bytes
+      events++
+      if (!this.#isFull(batch, events)) continue
       await this.#write(batch)
-      if (step.do === 'end') onFinish()
-      await this.#finish(step.do)
+      batch = ''
+      events = 0
+      if (step.delta) await this.#wait(this.#scenario.delay_ms ?? 0)
     }
+  }
+
+  /** A write holds as many events as the scenario says: one where there is a pace, else what fits. */
+  #isFull(batch: string, events: number): boolean {
+    const { per_write, delay_ms } = this.#scenario
+    const limit = per_write ?? (delay_ms ? 1 : undefined)
+    return limit === undefined ? batch.length >= writeSize : events >= limit
   }
 
   async #finish(how: Exclude<Step['do'], 'send'>): Promise<void> {
@@ -75,6 +79,7 @@ export class Player {
   }
 
   async #wait(milliseconds: number): Promise<void> {
+    if (milliseconds <= 0) return
     const { ping_ms } = this.#scenario
     if (!ping_ms) return delay(milliseconds, undefined, { signal: this.#signal })
     for (let left = milliseconds; left > 0; left -= ping_ms) {

@@ -10,11 +10,17 @@ const flag = z.enum(['0', '1']).transform((value) => value === '1')
  * Positions `…_at` count events from 0, positions `…_at_byte` bytes of the body.
  */
 export const scenarioFields = {
-  recording: z.string().regex(/^[\w.-]+$/).describe('replay this recording, byte for byte'),
+  recording: z
+    .string()
+    .regex(/^[\w.-]+$/)
+    .describe('replay this recording, byte for byte'),
   text: count.describe('number of text deltas to make'),
   bytes: count.max(60_000).describe('characters in each delta; without it, a word each'),
   thinking: count.describe('number of thinking deltas before the text'),
-  tool: z.string().regex(/^[\w-]{1,64}$/).describe('end with a call of this tool'),
+  tool: z
+    .string()
+    .regex(/^[\w-]{1,64}$/)
+    .describe('end with a call of this tool'),
   stamp: flag.describe('begin each delta with `@<monotonic ns>;`, for measuring latency'),
 
   headers_ms: wait.describe('wait before the response headers'),
@@ -27,8 +33,14 @@ export const scenarioFields = {
 
   fail_first: count.describe('only the first so many requests of this model name fail; later ones go well'),
   status: z.coerce.number().int().min(300).max(599).describe('answer with this status'),
-  error: z.string().regex(/^\w{1,64}$/).describe('error type, with status or error_at'),
-  error_code: z.string().regex(/^\w{1,64}$/).describe('details.error_code of the error'),
+  error: z
+    .string()
+    .regex(/^\w{1,64}$/)
+    .describe('error type, with status or error_at'),
+  error_code: z
+    .string()
+    .regex(/^\w{1,64}$/)
+    .describe('details.error_code of the error'),
   message: z.string().max(1000).describe('message of the error'),
   retry_after: z.string().max(64).describe('Retry-After header of the error'),
   location: z.string().max(1000).describe('Location header, with status 302'),
@@ -52,8 +64,19 @@ export type Scenario = z.output<typeof schema>
 
 /** The fields that make an answer fail; `fail_first` switches them off. */
 const faultFields = new Set<string>([
-  'status', 'headers_ms', 'encoding', 'error_at', 'silence_at', 'pings_at', 'junk_at', 'endless_line_at',
-  'end_at', 'end_at_byte', 'reset_at', 'reset_at_byte', 'refuse',
+  'status',
+  'headers_ms',
+  'encoding',
+  'error_at',
+  'silence_at',
+  'pings_at',
+  'junk_at',
+  'endless_line_at',
+  'end_at',
+  'end_at_byte',
+  'reset_at',
+  'reset_at_byte',
+  'refuse',
 ] satisfies (keyof Scenario)[])
 
 export function withoutFaults(scenario: Scenario): Scenario {

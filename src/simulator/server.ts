@@ -85,7 +85,13 @@ export class Simulator {
     response.setHeader('request-id', `req_sim_${++this.#counter}`)
     response.setHeader('anthropic-organization-id', '00000000-0000-4000-8000-000000000000')
     if (path === '/stats') return sendJson(response, 200, { requests: this.requests.length, open: this.open })
-    const seen: SeenRequest = { method: request.method ?? '', path, headers: request.headers, body: parseJson(text), finished: false }
+    const seen: SeenRequest = {
+      method: request.method ?? '',
+      path,
+      headers: request.headers,
+      body: parseJson(text),
+      finished: false,
+    }
     if (this.requests.push(seen) > keptRequests) this.requests.shift()
     if (!isAuthorized(request)) return sendError(response, { status: 401, message: 'invalid x-api-key' })
     if (path !== '/v1/messages') return sendError(response, { status: 404, message: `Not found: ${path}` })
@@ -101,7 +107,10 @@ export class Simulator {
     try {
       scenario = this.#scenarioFor(body.model)
     } catch (error) {
-      return sendError(response, { status: 400, message: error instanceof z.ZodError ? z.prettifyError(error) : String(error) })
+      return sendError(response, {
+        status: 400,
+        message: error instanceof z.ZodError ? z.prettifyError(error) : String(error),
+      })
     }
     const events = this.#events(body as unknown as SimulatedRequest, scenario)
     if (!events) return sendError(response, { status: 404, message: `no recording ${scenario.recording}` })
@@ -114,7 +123,8 @@ export class Simulator {
 
   #scenarioFor(model: string): Scenario {
     const at = model.indexOf('?')
-    const scenario = at < 0 ? (this.#options.defaults ?? {}) : parseScenario(model.slice(at + 1), this.#options.defaults)
+    const scenario =
+      at < 0 ? (this.#options.defaults ?? {}) : parseScenario(model.slice(at + 1), this.#options.defaults)
     const calls = (this.#callsByModel.get(model) ?? 0) + 1
     if (scenario.fail_first === undefined) return scenario
     this.#callsByModel.set(model, calls)

@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { SluiceError } from '../core/errors.ts'
-import type { MessageRequest } from '../core/request.ts'
 import type { Upstream, UpstreamStream } from '../core/ports.ts'
+import type { MessageRequest } from '../core/request.ts'
 import { openError } from './failures.ts'
 import { EventStream } from './stream.ts'
 import { createPool, StreamingResponse, streamingFetch } from './transport.ts'

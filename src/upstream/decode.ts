@@ -1,5 +1,5 @@
-import { SluiceError } from '../core/errors.ts'
 import { MalformedEvent, parseWireEvent, type WireEvent } from '../core/codec.ts'
+import { SluiceError } from '../core/errors.ts'
 
 const LF = 0x0a
 const CR = 0x0d
@@ -37,7 +37,10 @@ export class EventDecoder {
    */
   feed(bytes: Uint8Array, events: WireEvent[]): void {
     const end = Math.max(bytes.lastIndexOf(LF), bytes.lastIndexOf(CR)) + 1
-    if (end === 0) return this.#keep(bytes)
+    if (end === 0) {
+      this.#keep(bytes)
+      return
+    }
     const whole = bytes.subarray(0, end)
     const lines = this.#rest.length === 0 ? toText(whole) : toText(Buffer.concat([...this.#rest, whole]))
     this.#rest = []

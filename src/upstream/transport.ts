@@ -1,4 +1,4 @@
-import { type Dispatcher, Agent } from 'undici'
+import { Agent, type Dispatcher } from 'undici'
 
 /** What an open response is read into, straight from the socket. */
 export interface BodySink {

@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    testTimeout: 20_000,
+    // Real servers and sockets on two cores: more files at once would only wait for each other.
+    maxWorkers: 2,
+    passWithNoTests: false,
+  },
+})
