@@ -23,14 +23,13 @@ export class Player {
     this.#signal = signal
   }
 
-  async play(steps: Iterable<Step>, onFinish: () => void): Promise<void> {
+  async play(steps: Iterable<Step>): Promise<void> {
     await this.#wait(this.#scenario.first_ms ?? 0)
     let batch = ''
     let events = 0
     for (const step of steps) {
       if (step.do !== 'send') {
         await this.#write(batch)
-        if (step.do === 'end') onFinish()
         return this.#finish(step.do)
       }
       batch += step.bytes

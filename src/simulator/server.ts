@@ -57,7 +57,11 @@ export class Simulator {
     this.#options = options
     this.#recordings = options.recordings ?? loadRecordings()
     this.#server = createServer({ noDelay: true, requestTimeout: 0 }, (request, response) => {
-      this.#serve(request, response).catch((error) => response.destroy(error instanceof Error ? error : undefined))
+      this.#serve(request, response).catch((error: unknown) => {
+        response.destroy()
+        // An AbortError is the other side hanging up, which `abortedAt` tells.
+        if (error instanceof Error && error.name !== 'AbortError') process.emitWarning(error)
+      })
     })
   }
 
@@ -115,10 +119,11 @@ export class Simulator {
     const events = this.#events(body as unknown as SimulatedRequest, scenario)
     if (!events) return sendError(response, { status: 404, message: `no recording ${scenario.recording}` })
     if (scenario.refuse) return void response.socket?.resetAndDestroy()
-    if (scenario.headers_ms) await delay(scenario.headers_ms)
+    const gone = this.#watch(seen, response)
+    if (scenario.headers_ms) await delay(scenario.headers_ms, undefined, { signal: gone })
     if (scenario.status) return sendError(response, scenario)
     if (body.stream !== true) return sendJson(response, 200, toMessage(events))
-    await this.#play(seen, response, perform(events, scenario), scenario)
+    await this.#play(response, perform(events, scenario), scenario, gone)
   }
 
   #scenarioFor(model: string): Scenario {
@@ -137,29 +142,27 @@ export class Simulator {
     return recording && splitEvents(recording)
   }
 
-  async #play(seen: SeenRequest, response: ServerResponse, steps: Iterable<Step>, scenario: Scenario): Promise<void> {
+  /** Notes when the other side hangs up on an answer. */
+  #watch(seen: SeenRequest, response: ServerResponse): AbortSignal {
     this.open++
     const gone = new AbortController()
     response.on('close', () => {
       this.open--
-      if (!seen.finished) seen.abortedAt = performance.now()
+      if (response.writableFinished) seen.finished = true
+      else seen.abortedAt = performance.now()
       gone.abort()
     })
+    return gone.signal
+  }
+
+  async #play(response: ServerResponse, steps: Iterable<Step>, scenario: Scenario, gone: AbortSignal): Promise<void> {
     response.writeHead(200, {
       'content-type': 'text/event-stream; charset=utf-8',
       'cache-control': 'no-cache',
       ...(scenario.encoding && { 'content-encoding': scenario.encoding }),
     })
     response.flushHeaders()
-    const player = new Player(response, scenario, gone.signal)
-    try {
-      await player.play(steps, () => {
-        seen.finished = true
-      })
-    } catch (error) {
-      // The other side hung up: that is what `abortedAt` tells.
-      if (!gone.signal.aborted) throw error
-    }
+    await new Player(response, scenario, gone).play(steps)
   }
 }
 

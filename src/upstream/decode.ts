@@ -49,6 +49,14 @@ export class EventDecoder {
     this.#read(lines, events)
   }
 
+  /**
+   * Takes a clean end of the body for the blank line behind the last event, if that event's lines are whole: some
+   * servers leave it out, and nothing of the event is missing. What stops within a line stays unread.
+   */
+  end(events: WireEvent[]): void {
+    this.#dispatch(events)
+  }
+
   #keep(bytes: Uint8Array): void {
     this.#rest.push(bytes)
     this.#restBytes += bytes.length

@@ -85,12 +85,18 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
   #decode(): void {
     const bytes = this.#unread.length === 1 ? (this.#unread[0] as Uint8Array) : Buffer.concat(this.#unread)
     this.#unread = []
-    if (bytes.length === 0 || this.#failure || this.#released) return
+    if (bytes.length === 0) return
     this.lastByteAt = performance.now()
+    this.#take((events) => this.#decoder.feed(bytes, events))
+  }
+
+  /** Delivers what `decode` finds, up to the first thing that ends the stream. */
+  #take(decode: (events: WireEvent[]) => void): void {
+    if (this.#failure || this.#released) return
     const events: WireEvent[] = []
     let failure: SluiceError | undefined
     try {
-      this.#decoder.feed(bytes, events)
+      decode(events)
     } catch (thrown) {
       failure = toSluiceError(thrown)
     }
@@ -104,6 +110,7 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
 
   onEnd(): void {
     this.#decode()
+    this.#take((events) => this.#decoder.end(events))
     this.#finish()
     this.#reader?.resolve({ value: undefined, done: true })
     this.#reader = undefined

@@ -118,11 +118,14 @@ export function jsonFrames(frames: readonly WireFrame[]): Record<string, unknown
 }
 
 /** Polls until `probe` gives something truthy; for things that happen on another socket. */
-export async function eventually<T>(probe: () => T | Promise<T>, within = 2_000): Promise<T> {
+export async function eventually<T>(
+  probe: () => T | Promise<T>,
+  within = 2_000,
+): Promise<Exclude<T, undefined | null | false>> {
   const until = performance.now() + within
   for (;;) {
     const value = await probe()
-    if (value) return value
+    if (value) return value as Exclude<T, undefined | null | false>
     if (performance.now() > until) throw new Error(`not within ${within} ms`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }

@@ -51,6 +51,8 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
 
 /** A model name that makes the simulated Claude follow `scenario`. */
 export function sim(scenario: Record<string, string | number>): string {
-  const query = new URLSearchParams(Object.entries(scenario).map(([name, value]): [string, string] => [name, String(value)]))
+  const query = new URLSearchParams(
+    Object.entries(scenario).map(([name, value]): [string, string] => [name, String(value)]),
+  )
   return `claude-sim?${query}`
 }

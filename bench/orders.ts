@@ -1,0 +1,66 @@
+/** How requests are written and what their streams must be like. */
+export interface Exchange {
+  readonly port: number
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string
+  readonly terminator: string
+  /** Deltas of each stream that ends by itself; more or fewer are a failure. */
+  readonly deltas: number
+  /** Each delta begins with the time at which it was written. */
+  readonly stamped?: boolean
+}
+
+/** Processes whose use of CPU and memory belongs to a measurement. */
+export interface Watched {
+  readonly target: readonly number[]
+  readonly simulator: readonly number[]
+}
+
+/** What the client process is told to do. */
+export type Order = { readonly exchange: Exchange; readonly watched: Watched } & (
+  | {
+      /** So many streams in flight, each followed by the next. */
+      readonly kind: 'loop'
+      readonly streams: number
+      readonly warmUpMs: number
+      readonly windowMs: number
+    }
+  | {
+      /** One request after the other. */
+      readonly kind: 'sequence'
+      readonly warmUp: number
+      readonly requests: number
+    }
+  | {
+      /** So many streams, opened over a while, watched for a while, then hung up on. */
+      readonly kind: 'hold'
+      readonly streams: number
+      readonly rampMs: number
+      readonly warmUpMs: number
+      readonly windowMs: number
+    }
+)
+
+export interface Percentiles {
+  readonly p50: number
+  readonly p99: number
+}
+
+/** What the client process answers. */
+export interface Outcome {
+  /** Length of the window. */
+  readonly seconds: number
+  /** Deltas that came in the window. */
+  readonly deltas: number
+  /** Streams that ended in the window. */
+  readonly ended: number
+  /** Milliseconds: of stamped deltas from write to read, of a sequence from request to first delta. */
+  readonly latency?: Percentiles | undefined
+  /** CPU time used in the window, in seconds. */
+  readonly cpu: { readonly target: number; readonly simulator: number; readonly client: number }
+  /** Resident memory of the target before the first connection and at the end of the window. */
+  readonly bytes: { readonly before: number; readonly after: number }
+  /** What went wrong at any time, and how often. */
+  readonly failures: Readonly<Record<string, number>>
+}
