@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import { type App, startApp } from './app.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
+import { describeFault } from './core/errors.ts'
 import { parseScenario, scenarioFields } from './simulator/scenario.ts'
 import { Simulator } from './simulator/server.ts'
 import { createLogger } from './telemetry/logger.ts'
@@ -53,7 +54,13 @@ async function serve(): Promise<void> {
     ])
   }
   const logger = createLogger(config.telemetry.log_level)
-  stopOnSignals(await startApp({ ...config, apiKey: config.apiKey }, logger))
+  const app = await startApp({ ...config, apiKey: config.apiKey }, logger)
+  stopOnSignals(app)
+  // A defect outside every stream: the state of the process is unknown, but its streams can still end properly.
+  process.on('uncaughtException', (error) => {
+    logger.fatal({ fault: describeFault(error) }, 'uncaught exception')
+    app.shutDown().then(() => process.exit(1), fail)
+  })
 }
 
 async function demo(): Promise<void> {

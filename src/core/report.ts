@@ -4,6 +4,7 @@ import type { TerminalEvent, Timing } from './events.ts'
 /** Everything about an ended run that its one log line tells. */
 export interface RunReport {
   readonly stream: string
+  readonly requestId: string
   readonly model: string
   readonly terminal: TerminalEvent
   readonly timing: Timing

@@ -88,7 +88,7 @@ export function sendError(reply: FastifyReply, request: FastifyRequest, error: S
   if (error.status === 413 || error.status === 408) reply.header('connection', 'close')
   return reply
     .code(error.status)
-    .header('cache-control', 'no-store')
+    .headers({ 'cache-control': 'no-store', 'x-request-id': request.id })
     .send({ error: { ...error.toPublic(), request_id: request.id } })
 }
 

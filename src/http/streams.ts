@@ -31,7 +31,7 @@ export function streamRoutes(
       return resume(request, reply, position.stream, formatNamed(format), position.n)
     }
     const { message, options: chosen } = read.fromQuery(request.query)
-    const run = streams.start({ request: message, onDisconnect: options.on_disconnect })
+    const run = streams.start({ request: message, onDisconnect: options.on_disconnect, requestId: request.id })
     // EventSource takes any status but 200 as final, so what happens from here on is told in the stream.
     attacher.attach(request, reply, run.log, formatNamed(chosen.format))
   })
@@ -40,7 +40,7 @@ export function streamRoutes(
     const { message, options: chosen } = read.fromBody(request.body)
     const detached = wantsJson(request)
     const onDisconnect = chosen.on_disconnect ?? (detached ? 'finish' : options.on_disconnect)
-    const run = streams.start({ request: message, onDisconnect })
+    const run = streams.start({ request: message, onDisconnect, requestId: request.id })
     if (!detached) return attacher.attachWhenOpen(request, reply, run, formatNamed(chosen.format))
     const failure = await attacher.opened(run, reply)
     if (failure) throw failure

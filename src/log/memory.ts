@@ -6,7 +6,8 @@ import { PackedEvents, type Reader } from './packed.ts'
 class MemoryLog implements StreamLog {
   readonly id: string
   readonly createdAt = new Date()
-  readonly #owner: OwnerSignals
+  /** Let go at the end: it holds the whole request, images and all, which a finished log must not. */
+  #owner: OwnerSignals | undefined
   readonly #onSealed: () => void
   readonly #events = new PackedEvents()
   readonly #wakes = new Map<Reader, () => void>()
@@ -25,19 +26,21 @@ class MemoryLog implements StreamLog {
     this.#events.push(events)
     for (const wake of this.#wakes.values()) wake()
     this.#events.pack(this.#wakes.keys(), this.#sealed)
-    if (this.#sealed) this.#onSealed()
+    if (!this.#sealed) return
+    this.#owner = undefined
+    this.#onSealed()
   }
 
   cursor(wake: () => void): Cursor {
     const reader = this.#events.reader()
     this.#wakes.set(reader, wake)
-    this.#owner.onReaders(this.#wakes.size)
+    this.#owner?.onReaders(this.#wakes.size)
     return {
       next: reader.next,
       close: () => {
         if (!this.#wakes.delete(reader)) return
         this.#events.pack(this.#wakes.keys(), this.#sealed)
-        this.#owner.onReaders(this.#wakes.size)
+        this.#owner?.onReaders(this.#wakes.size)
       },
     }
   }
@@ -47,7 +50,7 @@ class MemoryLog implements StreamLog {
   }
 
   async stop(): Promise<void> {
-    if (!this.#sealed) await this.#owner.onStop()
+    await this.#owner?.onStop()
   }
 }
 

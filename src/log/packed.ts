@@ -5,6 +5,8 @@ import type { LogEvent } from '../core/events.ts'
 const packSize = 64
 /** More events than this are packed even if a slow reader has to decode them again. */
 const maxTail = 2048
+/** Events in one pack: what a reader of old events decodes, and holds, at a time. */
+const maxPack = 256
 
 /** A place in the events, from the first on. */
 export interface Reader {
@@ -40,8 +42,11 @@ export class PackedEvents {
     const { length } = this.#tail
     if (length === 0 || (!atEnd && length < packSize)) return
     if (length < maxTail) for (const reader of readers) if (!reader.atHead) return
-    this.#packs.push(Buffer.from(this.#tail.map(encodeEvent).join('\n')))
-    this.#starts.push(this.#tailStart)
+    for (let from = 0; from < length; from += maxPack) {
+      const lines = this.#tail.slice(from, from + maxPack).map(encodeEvent)
+      this.#packs.push(Buffer.from(lines.join('\n')))
+      this.#starts.push(this.#tailStart + from)
+    }
     this.#tailStart += length
     this.#tail = []
   }

@@ -27,6 +27,8 @@ export interface RunContext {
 export interface RunOptions {
   readonly request: MessageRequest
   readonly onDisconnect: DisconnectPolicy
+  /** Of the HTTP request, for the log. */
+  readonly requestId: string
 }
 
 /** Why a run ends before Claude does. */
@@ -46,6 +48,7 @@ export class Run implements OwnerSignals, Swept {
   readonly #context: RunContext
   readonly #request: MessageRequest
   readonly #policy: DisconnectPolicy
+  readonly #requestId: string
   readonly #ledger = new Ledger(performance.now())
   readonly #opening = Promise.withResolvers<SluiceError | undefined>()
   #ending: Ending | undefined
@@ -60,6 +63,7 @@ export class Run implements OwnerSignals, Swept {
     this.#context = context
     this.#request = options.request
     this.#policy = options.onDisconnect
+    this.#requestId = options.requestId
     this.opened = this.#opening.promise
     this.log = context.store.create(newStreamId(), this)
     context.sweep.add(this)
@@ -122,6 +126,7 @@ export class Run implements OwnerSignals, Swept {
     this.#opening.resolve(terminal.type === 'error' ? failure : undefined)
     return {
       stream: log.id,
+      requestId: this.#requestId,
       model: this.#request.model,
       terminal,
       timing: this.#ledger.timing(now),

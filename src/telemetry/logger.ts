@@ -5,8 +5,14 @@ import type { RunReport } from '../core/report.ts'
 export const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = (typeof logLevels)[number]
 
+/** When nobody takes stdout, lines are dropped rather than held without limit or waited for. */
+const maxBufferedBytes = 4 * 1024 * 1024
+
 /** JSON lines on stdout; what is logged is chosen field by field, so there is nothing to redact. */
-export function createLogger(level: LogLevel, to: DestinationStream = destination({ fd: 1, sync: false })): Logger {
+export function createLogger(
+  level: LogLevel,
+  to: DestinationStream = destination({ fd: 1, sync: false, maxLength: maxBufferedBytes }),
+): Logger {
   const options: LoggerOptions = {
     level,
     base: null,
@@ -22,6 +28,7 @@ export function logRun(logger: Logger, report: RunReport): void {
   const { terminal, failure, timing } = report
   const fields = {
     stream: report.stream,
+    request_id: report.requestId,
     model: report.model,
     status: terminal.type,
     ...(terminal.type === 'done' && { stop_reason: terminal.stop_reason, cost_usd: terminal.cost_usd }),

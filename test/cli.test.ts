@@ -1,0 +1,86 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { eventually, fetchAll, open, parseFrames } from './support/client.ts'
+import { expectWholeJsonStream } from './support/invariants.ts'
+
+const cli = join(import.meta.dirname, '../src/cli.ts')
+
+function run(args: string[], env: Record<string, string> = {}) {
+  const { ANTHROPIC_API_KEY: _, ...clean } = process.env
+  const child: ChildProcess = spawn(process.execPath, [cli, ...args], { env: { ...clean, ...env } })
+  const output = { stdout: '', stderr: '' }
+  child.stdout?.on('data', (text) => {
+    output.stdout += text
+  })
+  child.stderr?.on('data', (text) => {
+    output.stderr += text
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const exited = once(child, 'exit').then(([code]) => code as number)
+  return { child, output, exited }
+}
+
+it('without a key it exits 78 with one sentence that says what to do', async () => {
+  const { exited, output } = run([])
+  expect(await exited).toBe(78)
+  expect(output.stderr.trim().split('\n')).toHaveLength(1)
+  expect(output.stderr).toContain('ANTHROPIC_API_KEY')
+  expect(output.stderr).toContain('npm run demo')
+})
+
+it('reports every fault of the configuration at once and exits 78', async () => {
+  const file = join(mkdtempSync(join(tmpdir(), 'sluice-')), 'sluice.yaml')
+  writeFileSync(file, 'server:\n  port: banana\nstreams:\n  grace_sm: 5\n')
+  const { exited, output } = run([], {
+    ANTHROPIC_API_KEY: 'x',
+    SLUICE_CONFIG: file,
+    SLUICE_TIMEOUTS__TOTAL_MS: '-1',
+    SLUICE_NONSENSE: '1',
+  })
+  expect(await exited).toBe(78)
+  for (const named of ['server.port', 'grace_sm', 'timeouts.total_ms', 'SLUICE_NONSENSE'])
+    expect(output.stderr).toContain(named)
+})
+
+it('does not start on a public address without a word on access', async () => {
+  const { exited, output } = run([], { ANTHROPIC_API_KEY: 'x', HOST: '0.0.0.0' })
+  expect(await exited).toBe(78)
+  expect(output.stderr).toContain('access.mode')
+})
+
+it('the demo streams, and exits 0 on SIGTERM after a terminal frame', async () => {
+  const { child, exited, output } = run(['demo'], { PORT: '0', SLUICE_SERVER__DRAIN_MS: '100' })
+  const [, url] = await eventually(() => /listening on (http:\S+?),/.exec(output.stdout), 10_000)
+  const text = await fetchAll(`${url}/stream?format=text&prompt=hello&max_tokens=5`)
+  expect(text.body.endsWith('data: [DONE]\n\n')).toBe(true)
+  const live = await open(`${url}/stream?prompt=hello`)
+  await live.until('"text"')
+  child.kill('SIGTERM')
+  expect(expectWholeJsonStream(parseFrames(await live.ended))).toMatchObject({ error: { code: 'shutting_down' } })
+  expect(await exited).toBe(0)
+})
+
+it('the simulated Claude runs on its own', async () => {
+  const { exited, child, output } = run(['simulate', '--port', '0', '--defaults', 'text=3'])
+  const [, url] = await eventually(() => /listening on (http:\S+?);/.exec(output.stdout), 10_000)
+  const answer = await fetchAll(`${url}/v1/messages`, {
+    body: { model: 'm', max_tokens: 9, stream: true, messages: [{ role: 'user', content: 'hi' }] },
+    headers: { 'x-api-key': 'any' },
+  })
+  expect(answer.body.match(/text_delta/g)).toHaveLength(3)
+  child.kill('SIGTERM')
+  expect(await exited).toBe(0)
+})
+
+it('says how it is used', async () => {
+  const help = run(['--help'])
+  expect(await help.exited).toBe(0)
+  expect(help.output.stdout).toContain('sluice [command]')
+  const unknown = run(['dance'])
+  expect(await unknown.exited).toBe(64)
+  expect(unknown.output.stderr).toContain("'dance'")
+})
