@@ -158,9 +158,13 @@ function readTree(env: Env, faults: string[]): Tree {
   }
 }
 
+/** What Kubernetes sets in every pod beside a Service named sluice. */
+const fromKubernetes = /^SLUICE_(SERVICE_(HOST|PORT)|PORT(_|$))/
+
 function overlayEnv(tree: Tree, env: Env, faults: string[]): void {
   for (const [name, value] of Object.entries(env)) {
-    if (value === undefined || !name.startsWith('SLUICE_') || name === 'SLUICE_CONFIG') continue
+    if (value === undefined || !name.startsWith('SLUICE_') || name === 'SLUICE_CONFIG' || fromKubernetes.test(name))
+      continue
     const [, section, key] = /^SLUICE_([A-Z]+)__([A-Z0-9_]+)$/.exec(name) ?? []
     if (section && key) set(tree, section.toLowerCase(), key.toLowerCase(), value)
     else faults.push(`${name}: not a setting; the form is SLUICE_<SECTION>__<KEY>`)

@@ -18,7 +18,6 @@ export const errorTable = {
     message: 'There is no such stream: it never existed, has expired, or is not yours.',
   },
   route_not_found: { status: 404, retryable: false, message: 'There is no such route.' },
-  method_not_allowed: { status: 405, retryable: false, message: 'This route does not take that method.' },
   request_timeout: { status: 408, retryable: true, message: 'The request was not sent in time.' },
   body_too_large: { status: 413, retryable: false, message: 'The body is larger than this server accepts.' },
   unsupported_media_type: {
@@ -75,11 +74,6 @@ export const errorTable = {
   upstream_stalled: { status: 504, retryable: true, message: "Claude's answer stopped coming." },
   total_timeout: { status: 504, retryable: false, message: 'The answer took longer than a stream may last.' },
   limit_exceeded: { status: 502, retryable: false, message: 'The answer is larger than a stream may be.' },
-  resume_unavailable: {
-    status: 410,
-    retryable: false,
-    message: 'The part of the stream that follows your position is no longer held.',
-  },
 } as const satisfies Record<string, { status: number; retryable: boolean; message: string }>
 
 export type ErrorCode = keyof typeof errorTable

@@ -8,11 +8,6 @@ export function comment(text: string): string {
   return `: ${text}\n\n`
 }
 
-/** Tells `EventSource` how long to wait before it reconnects. */
-export function retry(milliseconds: number): string {
-  return `retry: ${milliseconds}\n\n`
-}
-
 /** Ends the frames of formats that have such a mark. It carries no id, so that a resume never lands behind it. */
 const doneFrame = 'data: [DONE]\n\n'
 

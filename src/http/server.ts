@@ -100,7 +100,6 @@ export function retryAfterSeconds(milliseconds: number): number {
 const codesByStatus: Record<number, ErrorCode> = {
   400: 'invalid_request',
   404: 'route_not_found',
-  405: 'method_not_allowed',
   408: 'request_timeout',
   413: 'body_too_large',
   414: 'invalid_request',

@@ -1,0 +1,31 @@
+# Install scripts are left out: nothing that Sluice or its build needs has one.
+FROM node:24-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build
+
+FROM node:24-slim AS modules
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --omit=dev --ignore-scripts
+
+FROM node:24-slim
+# In a container only 0.0.0.0 can be reached from outside it, so Sluice cannot tell whether anything keeps strangers
+# out: it refuses to start until SLUICE_ACCESS__MODE=none is set where the container is run. That is why it is not here.
+ENV NODE_ENV=production HOST=0.0.0.0 PORT=8787
+WORKDIR /app
+COPY package.json LICENSE ./
+COPY config ./config
+COPY --from=modules /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+# Sluice writes nothing to disk: the container may run with --read-only.
+USER node
+EXPOSE 8787
+# Not ready at once, then up to server.drain_ms for live streams: whatever stops the container must wait longer.
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.PORT + '/healthz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+CMD ["node", "dist/cli.js"]
