@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Connection, type ConnectionEvents } from './connection.ts'
 import type { Order, Outcome, Percentiles, Watched } from './orders.ts'
-import { cpuSeconds, residentBytes } from './proc.ts'
+import { cpuSeconds, machineSeconds, residentBytes } from './proc.ts'
 import { FillerCounter, type Scanner, StampReader } from './scan.ts'
 
-/** Between the monotonic clock of stamps, in nanoseconds, and `performance.now()`, which is the cheaper one to read. */
-const clockOffset = Number(process.hrtime.bigint()) - performance.now() * 1e6
+/** From `performance.now()`, which is cheaper to read, to the clock of stamps; what comes first loads its module. */
+const clockOffset = -performance.now() * 1e6 + Number(process.hrtime.bigint())
 
 /** Streams are opened this often while a load ramps up. */
 const rampStepMs = 10
@@ -112,7 +112,7 @@ class Load {
       this.#fail(reason)
       events.onFailed?.(reason)
     }
-    const connection = new Connection(exchange, scanner, { ...events, onFailed })
+    const connection = new Connection(exchange, this.#connections.length, scanner, { ...events, onFailed })
     this.#scanners.push(scanner)
     this.#connections.push(connection)
     return connection
@@ -132,6 +132,7 @@ class Load {
         target: cpu.target - from.cpu.target,
         simulator: cpu.simulator - from.cpu.simulator,
         client: cpu.client - from.cpu.client,
+        machine: cpu.machine - from.cpu.machine,
       },
     }
   }
@@ -153,7 +154,12 @@ class Load {
 type Window = Pick<Outcome, 'seconds' | 'deltas' | 'ended' | 'cpu'>
 
 function cpuTimes({ target, simulator }: Watched): Outcome['cpu'] {
-  return { target: cpuSeconds(target), simulator: cpuSeconds(simulator), client: cpuSeconds([process.pid]) }
+  return {
+    target: cpuSeconds(target),
+    simulator: cpuSeconds(simulator),
+    client: cpuSeconds([process.pid]),
+    machine: machineSeconds(),
+  }
 }
 
 function percentiles(values: number[]): Percentiles | undefined {

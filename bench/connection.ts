@@ -30,9 +30,10 @@ export class Connection implements ResponseSink {
   #tail = ''
   #closed = false
 
-  constructor(exchange: Exchange, scanner: Scanner, events: ConnectionEvents) {
+  /** @param turn which of the bodies it sends */
+  constructor(exchange: Exchange, turn: number, scanner: Scanner, events: ConnectionEvents) {
     this.#exchange = exchange
-    this.#request = toRequest(exchange)
+    this.#request = toRequest(exchange, turn)
     this.#scanner = scanner
     this.#events = events
     const reader = new ResponseReader(this)
@@ -66,7 +67,7 @@ export class Connection implements ResponseSink {
 
   onBody(bytes: Buffer, from: number, to: number): void {
     this.#scanner.scan(bytes, from, to)
-    const last = bytes.latin1Slice(Math.max(from, to - tailBytes), to)
+    const last = bytes.toString('latin1', Math.max(from, to - tailBytes), to)
     this.#tail = last.length < tailBytes ? (this.#tail + last).slice(-tailBytes) : last
     if (this.#waitsForFirst && this.#scanner.count > this.#countBefore) {
       this.#waitsForFirst = false
@@ -88,7 +89,8 @@ export class Connection implements ResponseSink {
   }
 }
 
-function toRequest({ port, path, headers, body }: Exchange): Buffer {
+function toRequest({ port, path, headers, bodies }: Exchange, turn: number): Buffer {
+  const body = bodies[turn % bodies.length] as string
   const fields = {
     host: `127.0.0.1:${port}`,
     'content-type': 'application/json',

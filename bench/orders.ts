@@ -3,7 +3,8 @@ export interface Exchange {
   readonly port: number
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
-  readonly body: string
+  /** Taken in turns by the streams. */
+  readonly bodies: readonly string[]
   readonly terminator: string
   /** Deltas of each stream that ends by itself; more or fewer are a failure. */
   readonly deltas: number
@@ -57,8 +58,8 @@ export interface Outcome {
   readonly ended: number
   /** Milliseconds: of stamped deltas from write to read, of a sequence from request to first delta. */
   readonly latency?: Percentiles | undefined
-  /** CPU time used in the window, in seconds. */
-  readonly cpu: { readonly target: number; readonly simulator: number; readonly client: number }
+  /** CPU time used in the window, in seconds; of the machine, by all processes and the kernel. */
+  readonly cpu: Readonly<Record<'target' | 'simulator' | 'client' | 'machine', number>>
   /** Resident memory of the target before the first connection and at the end of the window. */
   readonly bytes: { readonly before: number; readonly after: number }
   /** What went wrong at any time, and how often. */

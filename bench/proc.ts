@@ -24,7 +24,9 @@ function stat(pid: number): Stat | undefined {
 /** A process and all that descend from it: servers with worker processes count whole. */
 export function processTree(root: number): number[] {
   const children = Map.groupBy(
-    readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number),
+    readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number),
     (pid) => stat(pid)?.parent,
   )
   const tree = [root]
@@ -35,6 +37,19 @@ export function processTree(root: number): number[] {
 /** CPU time, user and system, that these processes have used. */
 export function cpuSeconds(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => sum + (stat(pid)?.cpuSeconds ?? 0), 0)
+}
+
+/** CPU time that the whole machine has used, whoever for, or has had stolen by its host. */
+export function machineSeconds(): number {
+  const [user = 0, nice = 0, system = 0, _idle, _wait, interrupt = 0, softInterrupt = 0, stolen = 0] = readFileSync(
+    '/proc/stat',
+    'latin1',
+  )
+    .slice('cpu '.length, 200)
+    .trim()
+    .split(/\s+/)
+    .map(Number)
+  return (user + nice + system + interrupt + softInterrupt + stolen) / ticksPerSecond
 }
 
 /** Memory that these processes hold, resident. */

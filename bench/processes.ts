@@ -23,7 +23,10 @@ process.on('exit', () => {
 export interface ProcessOptions {
   readonly processor: number
   readonly env?: Readonly<Record<string, string>>
+  /** Where it will listen. */
   readonly port?: number
+  /** It takes orders. */
+  readonly orders?: boolean
 }
 
 /** A process of the benchmark, alone on its processor where that can be had. */
@@ -31,12 +34,12 @@ export class Process {
   readonly #child: ChildProcess
   #complaints = ''
 
-  protected constructor(command: readonly string[], { processor, env }: ProcessOptions) {
+  protected constructor(command: readonly string[], { processor, env, orders }: ProcessOptions) {
     const [program, ...args] = pinned ? ['taskset', '-c', String(processor), ...command] : command
     this.#child = spawn(program as string, args, {
       // A clean one: settings of whoever runs this must not reach a target.
       env: { PATH: process.env['PATH'], ...env },
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      stdio: ['ignore', 'ignore', 'pipe', ...(orders ? ['ipc' as const] : [])],
     })
     this.#child.stderr?.on('data', (text) => {
       this.#complaints = (this.#complaints + text).slice(-2_000)

@@ -40,7 +40,7 @@ export class ResponseReader {
 
   #readHead(bytes: Buffer, at: number): number {
     const before = this.#head.length
-    this.#head += bytes.latin1Slice(at, bytes.length)
+    this.#head += bytes.toString('latin1', at, bytes.length)
     const end = this.#head.indexOf(headEnd)
     if (end < 0) {
       if (this.#head.length > maxHeadBytes) this.#fail('endless response headers')
@@ -65,7 +65,7 @@ export class ResponseReader {
   #readLine(bytes: Buffer, at: number): number {
     const lf = bytes.indexOf(LF, at)
     const to = lf < 0 ? bytes.length : lf + 1
-    this.#line += bytes.latin1Slice(at, to)
+    this.#line += bytes.toString('latin1', at, to)
     if (lf < 0) return to
     const line = this.#line.trim()
     this.#line = ''

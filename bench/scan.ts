@@ -9,32 +9,30 @@ export interface Scanner {
 }
 
 const Z = 0x7a
-const BLANK = 0x20
-const A = 0x61
 
-/** The simulator's filler is the alphabet, a blank, the alphabet again: at 28 to 53 characters a delta has one `z a`. */
+/** Once in a delta of 28 to 53 characters: the simulator's filler is the alphabet, a blank, the alphabet again. */
+const mark = Buffer.from('z a')
+
 export class FillerCounter implements Scanner {
   count = 0
   /** How many bytes of the mark came last. */
   #matched = 0
 
   scan(bytes: Buffer, from: number, to: number): void {
-    let matched = this.#matched
-    let at = from
-    while (at < to) {
-      if (matched === 0) {
+    for (let at = from; at < to; at++) {
+      if (this.#matched === 0) {
         at = bytes.indexOf(Z, at)
-        if (at < 0 || at >= to) break
-        matched = 1
-      } else {
-        const byte = bytes[at]
-        if (matched === 2 && byte === A) this.count++
-        if (byte === Z) matched = 1
-        else matched = matched === 1 && byte === BLANK ? 2 : 0
+        if (at < 0 || at >= to) return
+        this.#matched = 1
+        continue
       }
-      at++
+      const byte = bytes[at]
+      if (byte !== mark[this.#matched]) this.#matched = byte === Z ? 1 : 0
+      else if (++this.#matched === mark.length) {
+        this.count++
+        this.#matched = 0
+      }
     }
-    this.#matched = matched
   }
 }
 

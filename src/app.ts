@@ -48,7 +48,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     graceMs: limits.grace_ms,
     maxBytes: limits.max_bytes,
     maxStreams: limits.max_streams,
-    prices: upstream.prices,
+    prices: new Map(Object.entries(upstream.prices)),
     onEnd: (report) => logRun(logger, report),
   })
 

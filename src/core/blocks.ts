@@ -40,7 +40,9 @@ export function applyOtherDelta({ block }: OpenBlock, delta: OtherDelta): void {
       for (const [field, value] of Object.entries(delta)) {
         if (field === 'type') continue
         const before = block[field]
-        block[field] = typeof before === 'string' && typeof value === 'string' ? before + value : value
+        const added = typeof before === 'string' && typeof value === 'string' ? before + value : value
+        // Not an assignment: a field may be called `__proto__`.
+        Object.defineProperty(block, field, { value: added, enumerable: true, writable: true, configurable: true })
       }
   }
 }

@@ -60,16 +60,16 @@ function known(event: ClaudeEvent, json: string): ClaudeEvent | Delta {
   if (!shapes[event.type](fields)) throw new MalformedEvent(`malformed ${event.type}`)
   if (event.type !== 'content_block_delta') return event
   const delta = event.delta as unknown as Fields
-  const kind = kindByType[event.delta.type]
+  const kind = kindByType.get(event.delta.type)
   if (!kind) return event
   const { field } = deltaShapes[kind]
   const payload = delta[field]
   if (typeof payload !== 'string') throw new MalformedEvent(`malformed ${event.delta.type}`)
   const saysMore = Object.keys(fields).length > 3 || Object.keys(delta).length > 2
-  return new Delta(kind, event.index, escapeJson(payload), saysMore ? json : undefined)
+  return new Delta(kind, event.index, escapeJson(payload), saysMore ? json.replaceAll('\n', ' ') : undefined)
 }
 
-const kindByType: Readonly<Record<string, DeltaKind | undefined>> = Object.fromEntries(
+const kindByType: ReadonlyMap<string, DeltaKind> = new Map(
   Object.entries(deltaShapes).map(([kind, { type }]) => [type, kind as DeltaKind]),
 )
 

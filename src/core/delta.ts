@@ -78,7 +78,9 @@ export function sliceDelta(line: string, from: number, to: number): Delta | unde
     if (!(digit >= 0 && digit <= 9)) break
     index = index * 10 + digit
   }
-  if (at === from + head.length || at > from + head.length + 6) return undefined
+  const digits = at - from - head.length
+  // JSON knows no leading zeros.
+  if (digits === 0 || digits > 6 || (digits > 1 && line.charCodeAt(from + head.length) === 48)) return undefined
   const opening = openings.find(({ text }) => line.startsWith(text, at))
   if (!opening) return undefined
   const begin = at + opening.text.length

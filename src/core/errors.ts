@@ -131,7 +131,7 @@ export function toSluiceError(thrown: unknown): SluiceError {
   return thrown instanceof SluiceError ? thrown : new SluiceError('internal', { cause: thrown })
 }
 
-const keyShape = /\b(?:sk|pk|key|bearer)[-_ ][\w-]{6,}/gi
+const keyShape = /\b(?:(?:sk|pk|key)[-_ ][\w-]{6,}|bearer\s+[^\s"',;()]{6,})/gi
 
 /** One line of foreign text made fit to show: no control characters, nothing key-shaped, at most 300 characters. */
 export function sanitize(text: string): string {
@@ -145,7 +145,9 @@ export function sanitize(text: string): string {
 /** Where a defect struck, without its message, which may quote content. */
 export function describeFault(thrown: unknown): { name: string; code?: string; at: string[] } {
   if (!(thrown instanceof Error)) return { name: typeof thrown, at: [] }
-  const at = (thrown.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line))
+  const { stack = '', message } = thrown
+  const begin = stack.indexOf(message)
+  const at = (begin < 0 ? '' : stack.slice(begin + message.length)).split('\n').filter((line) => /^\s+at /.test(line))
   const { code } = thrown as NodeJS.ErrnoException
   return { name: thrown.name, ...(code !== undefined && { code }), at: at.slice(0, 8).map((line) => line.trim()) }
 }

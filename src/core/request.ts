@@ -39,7 +39,7 @@ const blockShapes: Record<string, z.ZodType> = {
 }
 
 const block = z.looseObject({ type: text }).superRefine((value, context) => {
-  const checked = blockShapes[value.type]?.safeParse(value)
+  const checked = Object.hasOwn(blockShapes, value.type) ? blockShapes[value.type]?.safeParse(value) : undefined
   for (const issue of checked?.error?.issues ?? []) {
     context.addIssue({ code: 'custom', path: issue.path, message: issue.message })
   }

@@ -45,7 +45,9 @@ export class Connection implements Swept {
   #blocked = false
   #ended = false
   #lastWriteAt = 0
-  #pendingBytes = 0
+  /** Characters written, and how many of them the client had taken at the last look. */
+  #written = 0
+  #taken = 0
   #lastProgressAt = 0
 
   /** Counts as a reader of the log from now on; nothing is sent before `start`. */
@@ -81,8 +83,9 @@ export class Connection implements Swept {
     const outlet = this.#outlet
     if (!outlet) return
     const pending = outlet.pendingBytes
-    if (pending === 0 || pending !== this.#pendingBytes) this.#lastProgressAt = now
-    this.#pendingBytes = pending
+    const taken = this.#written - pending
+    if (pending === 0 || taken > this.#taken) this.#lastProgressAt = now
+    this.#taken = taken
     if (now - this.#lastProgressAt >= this.#options.clientStallMs) outlet.destroy()
     else if (!this.#ended && !this.#blocked && now - this.#lastWriteAt >= this.#options.heartbeatMs) {
       this.#write(outlet, this.#options.format.heartbeat)
@@ -100,6 +103,7 @@ export class Connection implements Swept {
       }
     } catch (fault) {
       // The run and the other readers go on: it is this connection that cannot.
+      this.#ended = true
       this.#options.onFault(fault)
       outlet.destroy()
     }
@@ -117,6 +121,7 @@ export class Connection implements Swept {
 
   #write(outlet: Outlet, text: string): void {
     this.#lastWriteAt = performance.now()
+    this.#written += Buffer.byteLength(text)
     this.#blocked = !outlet.write(text)
   }
 }

@@ -83,7 +83,12 @@ type OtherDeltaEvent = Extract<ClaudeEvent, { type: 'content_block_delta' }>
 function otherDeltaFrame({ index, delta }: OtherDeltaEvent, blocks: Blocks): object | undefined {
   if (delta.type === 'citations_delta') return { type: 'citation', block: index, citation: delta.citation }
   const open = blocks.get(index)
-  if (open) applyOtherDelta(open, delta)
+  if (!open) return undefined
+  const toldInPieces = ['text', 'thinking', ...toolBlockTypes].includes(open.block.type)
+  if (toldInPieces && delta.type !== 'signature_delta') {
+    return { type: 'event', event: { type: 'content_block_delta', index, delta } }
+  }
+  applyOtherDelta(open, delta)
   return undefined
 }
 

@@ -6,10 +6,20 @@ import { comment, type Frames } from '../core/sse.ts'
 const endMark = '[DONE]'
 
 /** Claude's text and nothing else: for `curl`, and for pages that append `event.data` to an element. */
-export const text: Format = { name: 'text', headers: {}, heartbeat: comment('heartbeat'), encoder: () => encode }
+export const text: Format = { name: 'text', headers: {}, heartbeat: comment('heartbeat'), encoder }
 
-const encode: Encoder = (event, out) => {
-  const piece = textOf(event)
+function encoder(): Encoder {
+  let afterCr = false
+  return (event, out) => {
+    const text = textOf(event)
+    // CRLF is one line break, even when Claude sends it in two deltas.
+    const piece = afterCr && text.startsWith('\n') ? text.slice(1) : text
+    if (text !== '') afterCr = text.endsWith('\r')
+    encode(event, piece, out)
+  }
+}
+
+function encode(event: LogEvent, piece: string, out: Frames): void {
   if (piece === endMark) {
     // Claude wrote it, in one delta: told apart from our own by coming in two frames.
     out.text(piece.slice(0, 1))
@@ -24,7 +34,10 @@ const encode: Encoder = (event, out) => {
 
 function textOf(event: LogEvent): string {
   if (event.type === 'delta' && event.kind === 'text') return event.text
-  if (event.type === 'content_block_start' && event.content_block.type === 'text') return event.content_block.text
+  if (event.type === 'content_block_start' && event.content_block.type === 'text') {
+    const { text } = event.content_block
+    return typeof text === 'string' ? text : ''
+  }
   return ''
 }
 

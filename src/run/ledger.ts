@@ -30,7 +30,7 @@ export class Ledger {
         break
       case 'message_delta':
         this.#usage = mergeUsage(this.#usage, event.usage)
-        this.#measured = true
+        this.#measured ||= typeof event.usage?.output_tokens === 'number'
         this.stopReason = event.delta.stop_reason ?? null
         this.stopSequence = event.delta.stop_sequence ?? null
         this.stopDetails = event.delta.stop_details ?? null

@@ -21,7 +21,7 @@ export interface RunContext {
   readonly retry: RetryOptions
   readonly graceMs: number
   readonly maxBytes: number
-  readonly prices: Readonly<Record<string, Price>>
+  readonly prices: ReadonlyMap<string, Price>
 }
 
 export interface RunOptions {
@@ -182,7 +182,7 @@ export class Run implements OwnerSignals, Swept {
       ...(ledger.stopSequence !== null && { stop_sequence: ledger.stopSequence }),
       ...(ledger.stopDetails !== null && { stop_details: ledger.stopDetails }),
       usage,
-      cost_usd: costOf(usage, this.#context.prices[this.#request.model]),
+      cost_usd: costOf(usage, this.#context.prices.get(this.#request.model)),
       timing,
       recovered: 0,
       upstream_request_id: this.#upstreamRequestId,

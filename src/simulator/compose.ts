@@ -31,9 +31,10 @@ function* words(): Generator<string> {
 /** The events of an answer to `request`, lazily, as an endless one must not fill the memory. */
 export function* compose(request: SimulatedRequest, scenario: Scenario, id: string): Generator<WireEvent> {
   const result = toolResult(request)
-  const tool = scenario.tool ?? (result === undefined ? askedTool(request) : undefined)
-  const planned = scenario.text ?? (tool ? 8 : 80)
+  const wanted = scenario.tool ?? (result === undefined ? askedTool(request) : undefined)
+  const planned = scenario.text ?? (wanted ? 8 : 80)
   const texts = Math.min(planned, request.max_tokens)
+  const tool = texts < planned ? undefined : wanted
   const thinking = scenario.thinking ?? 0
   const input_tokens = Math.ceil(JSON.stringify(request.messages).length / 4)
   const usage = { input_tokens, cache_creation_input_tokens: 0, cache_read_input_tokens: 0, output_tokens: 1 }

@@ -3,9 +3,10 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
-import type { ClaudeEvent, LogEvent } from '../core/events.ts'
+import { parseWireEvent } from '../core/codec.ts'
+import type { LogEvent } from '../core/events.ts'
 import { snapshot } from '../core/message.ts'
-import { compose, type SimulatedRequest, type WireEvent, wire } from './compose.ts'
+import { compose, type SimulatedRequest, wire } from './compose.ts'
 import { errorEvent, perform, type Step } from './faults.ts'
 import { Player } from './player.ts'
 import { loadRecordings, splitEvents } from './recordings.ts'
@@ -175,8 +176,8 @@ function toMessage(events: Iterable<string>): unknown {
   const parsed: LogEvent[] = []
   for (const event of events) {
     const data = /^data: (.*)$/m.exec(Buffer.from(event, 'latin1').toString('utf8'))?.[1]
-    const value = data === undefined ? undefined : (JSON.parse(data) as ClaudeEvent | WireEvent)
-    if (value && value.type !== 'ping') parsed.push(value as ClaudeEvent)
+    const value = data === undefined ? undefined : parseWireEvent(data)
+    if (value && value.type !== 'ping' && value.type !== 'wire_error') parsed.push(value)
   }
   return snapshot(parsed).message
 }

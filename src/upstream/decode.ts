@@ -45,8 +45,8 @@ export class EventDecoder {
     const lines = this.#rest.length === 0 ? toText(whole) : toText(Buffer.concat([...this.#rest, whole]))
     this.#rest = []
     this.#restBytes = 0
-    if (end < bytes.length) this.#keep(bytes.subarray(end))
     this.#read(lines, events)
+    if (end < bytes.length) this.#keep(bytes.subarray(end))
   }
 
   /**
@@ -87,7 +87,7 @@ export class EventDecoder {
   #takeData(text: string, from: number, to: number): void {
     if (from < to && text.charCodeAt(from) !== COLON) return
     const begin = Math.min(to, text.charCodeAt(from + 1) === BLANK ? from + 2 : from + 1)
-    this.#dataLength += to - begin
+    this.#dataLength += to - begin + 1
     if (this.#dataLength > this.#maxEventBytes) throw protocolError('event too long')
     if (this.#line === undefined && this.#held === undefined) {
       // The common case by far: one data line, parsed where it lies.

@@ -40,7 +40,7 @@ const spendLimit = /spend_limit|credit|billing/i
 
 /** An `error` event inside a stream. */
 export function streamError(error: { type: string; message: string }, requestId: string | null): SluiceError {
-  const code = codeByType[error.type] ?? 'upstream_error'
+  const code = (Object.hasOwn(codeByType, error.type) ? codeByType[error.type] : undefined) ?? 'upstream_error'
   return new SluiceError(code, {
     reason: sanitize(error.type),
     upstreamRequestId: requestId ?? undefined,
@@ -84,10 +84,10 @@ function explain(code: ErrorCode, message: string): { message?: string } {
 
 /** `retry-after-ms`, or `retry-after` in seconds or as a date, in milliseconds from now. */
 export function parseRetryAfter(headers: Headers | undefined): number | undefined {
-  const milliseconds = Number(headers?.get('retry-after-ms') ?? Number.NaN)
+  const milliseconds = Number(headers?.get('retry-after-ms') || Number.NaN)
   if (Number.isFinite(milliseconds) && milliseconds >= 0) return milliseconds
   const value = headers?.get('retry-after')
-  if (value === null || value === undefined) return undefined
+  if (!value) return undefined
   const seconds = Number(value)
   if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000)
   const date = Date.parse(value)
@@ -103,14 +103,19 @@ export function connectionError(thrown: unknown, code: ErrorCode): SluiceError {
   return new SluiceError(isTlsFault(reason) ? 'upstream_tls' : code, { reason, cause: thrown })
 }
 
-function findCode(thrown: unknown): string | undefined {
-  if (!(thrown instanceof Error)) return undefined
+/** Chains of causes are short, but nothing keeps them from being circles. */
+const maxCauses = 8
+
+function findCode(thrown: unknown, depth = 0): string | undefined {
+  if (!(thrown instanceof Error) || depth > maxCauses) return undefined
   const { code } = thrown as NodeJS.ErrnoException
   if (typeof code === 'string' && code !== '') return code
   const inner = thrown instanceof AggregateError ? thrown.errors : []
-  return [thrown.cause, ...inner].map(findCode).find((found) => found !== undefined)
+  return [thrown.cause, ...inner].map((each) => findCode(each, depth + 1)).find((found) => found !== undefined)
 }
 
 function isTlsFault(code: string): boolean {
-  return /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|EPROTO)/.test(code)
+  return /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED|CRL_|EPROTO)/.test(
+    code,
+  )
 }

@@ -18,9 +18,14 @@ function plain(event: ReturnType<typeof parseWireEvent>): unknown {
 
 describe('parseWireEvent', () => {
   it.each([...recordings])('reads every event of %s as JSON.parse does', (_, recording) => {
-    const lines = recording.toString('utf8').split('\n').filter((line) => line.startsWith('data:'))
+    const lines = recording
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line.startsWith('data:'))
     const expected = parseRecording(recording).map((event) =>
-      event.type === 'error' ? { type: 'error', error: { type: event.error.type, message: event.error.message } } : event,
+      event.type === 'error'
+        ? { type: 'error', error: { type: event.error.type, message: event.error.message } }
+        : event,
     )
     expect(lines.map((line) => plain(parseWireEvent(line, 5)))).toEqual(expected)
   })
@@ -40,15 +45,26 @@ describe('parseWireEvent', () => {
     expect([delta.text, JSON.parse(delta.toJson())]).toEqual(['x', JSON.parse(json)])
   })
 
-  it.each(['weather_report', 'done', 'start', 'unknown', 'delta', 'wire_error', 'constructor', '__proto__'])(
-    'passes an event of the unknown type %s through whole',
-    (type) => {
-      const event = { type, forecast: { sky: 'clear' } }
-      expect(parseWireEvent(JSON.stringify(event))).toEqual({ type: 'unknown', event })
-    },
-  )
+  it.each([
+    'weather_report',
+    'done',
+    'start',
+    'unknown',
+    'delta',
+    'wire_error',
+    'constructor',
+    '__proto__',
+  ])('passes an event of the unknown type %s through whole', (type) => {
+    const event = { type, forecast: { sky: 'clear' } }
+    expect(parseWireEvent(JSON.stringify(event))).toEqual({ type: 'unknown', event })
+  })
 
-  it.each(['voxel_delta', 'constructor', 'toString', '__proto__'])('passes the unknown delta %s through whole', (type) => {
+  it.each([
+    'voxel_delta',
+    'constructor',
+    'toString',
+    '__proto__',
+  ])('passes the unknown delta %s through whole', (type) => {
     const event = { type: 'content_block_delta', index: 0, delta: { type, voxels: 8 } }
     expect(parseWireEvent(JSON.stringify(event))).toEqual(event)
   })
@@ -107,15 +123,25 @@ describe('parseWireEvent', () => {
   })
 
   it('throws nothing but MalformedEvent, whatever it is fed', () => {
-    const typed = fc.record({ type: fc.constantFrom('message_start', 'content_block_delta', 'error', 'x'), delta: fc.anything() })
+    const typed = fc.record({
+      type: fc.constantFrom('message_start', 'content_block_delta', 'error', 'x'),
+      delta: fc.anything(),
+    })
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.json(), typed.map((each) => JSON.stringify(each))), (json) => {
-        try {
-          parseWireEvent(json)
-        } catch (thrown) {
-          expect(thrown).toBeInstanceOf(MalformedEvent)
-        }
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.json(),
+          typed.map((each) => JSON.stringify(each)),
+        ),
+        (json) => {
+          try {
+            parseWireEvent(json)
+          } catch (thrown) {
+            expect(thrown).toBeInstanceOf(MalformedEvent)
+          }
+        },
+      ),
     )
   })
 })
@@ -142,14 +168,17 @@ describe('encodeEvent and decodeEvent', () => {
     expect(roundTrip(event)).toEqual(event)
   })
 
-  it.each(['start', 'done', 'cancelled', 'unknown', 'delta'])(
-    'keep an event of Claude’s apart from our own when it calls itself %s',
-    (type) => {
-      const event = parseWireEvent(JSON.stringify({ type, by: 'upstream' })) as LogEvent
-      expect(event.type).toBe('unknown')
-      expect(roundTrip(event)).toEqual(event)
-    },
-  )
+  it.each([
+    'start',
+    'done',
+    'cancelled',
+    'unknown',
+    'delta',
+  ])('keep an event of Claude’s apart from our own when it calls itself %s', (type) => {
+    const event = parseWireEvent(JSON.stringify({ type, by: 'upstream' })) as LogEvent
+    expect(event.type).toBe('unknown')
+    expect(roundTrip(event)).toEqual(event)
+  })
 
   it('write one line an event, even when Claude’s JSON came in several', () => {
     const json = '{"type":"content_block_delta",\n"index":0,\n"delta":{"type":"text_delta","text":"x","logprob":-1}}'

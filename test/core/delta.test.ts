@@ -87,7 +87,10 @@ describe('sliceDelta', () => {
     ['an extra field in the delta', wellFormed.replace('"}}', '","extra":1}}')],
     ['another string in the delta', wellFormed.replace('"}}', '","extra":"x"}}')],
     ['another order', '{"index":0,"type":"content_block_delta","delta":{"type":"text_delta","text":"hi"}}'],
-    ['another order in the delta', wellFormed.replace('"type":"text_delta","text":"hi"', '"text":"hi","type":"text_delta"')],
+    [
+      'another order in the delta',
+      wellFormed.replace('"type":"text_delta","text":"hi"', '"text":"hi","type":"text_delta"'),
+    ],
     ['blanks elsewhere', wellFormed.replace(':', ': ')],
     ['a tab before the brace', wellFormed.replace('"}}', '"\t}}')],
     ['a wrong field for the type', wellFormed.replace('"text":', '"thinking":')],
@@ -125,7 +128,8 @@ describe('sliceDelta', () => {
         let line = lineOf({ kind, index, escaped: escapeJson(text), pads })
         for (const [how, where, character] of mutations) {
           const at = where % (line.length + 1)
-          const inserted = how === 'insert' || how === 'replace' ? character : how === 'double' ? line.slice(at, at + 3) : ''
+          const inserted =
+            how === 'insert' || how === 'replace' ? character : how === 'double' ? line.slice(at, at + 3) : ''
           line = line.slice(0, at) + inserted + line.slice(how === 'replace' || how === 'delete' ? at + 1 : at)
         }
         const delta = slice(line)

@@ -199,20 +199,25 @@ describe('CORS', () => {
 })
 
 describe('Host', () => {
-  it.each(['localhost', '127.0.0.1:8787', '[::1]:1', 'sluice.internal', 'SLUICE.internal:80'])(
-    '%s is served',
-    async (host) => {
-      expect((await fetchAll(`${rig.url}/healthz`, { headers: { host } })).status).toBe(200)
-    },
-  )
+  it.each([
+    'localhost',
+    '127.0.0.1:8787',
+    '[::1]:1',
+    'sluice.internal',
+    'SLUICE.internal:80',
+  ])('%s is served', async (host) => {
+    expect((await fetchAll(`${rig.url}/healthz`, { headers: { host } })).status).toBe(200)
+  })
 
-  it.each(['evil.test', 'localhost.evil.test', '127.0.0.1.evil.test', 'evil.test:8787'])(
-    '%s is refused',
-    async (host) => {
-      const answer = await fetchAll(`${rig.url}/stream?prompt=hi`, { headers: { host } })
-      expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([421, 'host_not_allowed'])
-    },
-  )
+  it.each([
+    'evil.test',
+    'localhost.evil.test',
+    '127.0.0.1.evil.test',
+    'evil.test:8787',
+  ])('%s is refused', async (host) => {
+    const answer = await fetchAll(`${rig.url}/stream?prompt=hi`, { headers: { host } })
+    expect([answer.status, JSON.parse(answer.body).error.code]).toEqual([421, 'host_not_allowed'])
+  })
 })
 
 it('keeps a request id of the caller when it is harmless, and makes one when it is not', async () => {

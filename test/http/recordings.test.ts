@@ -84,51 +84,53 @@ describe.each([...recordings.keys()])('%s', (name) => {
 })
 
 describe('a stream cut while it is live', () => {
-  it.each(['vercel-ai__text', 'openinference__parallel-tools-sonnet-4-6', 'prism__citations-document'])(
-    'is whole after a resume behind any frame of %s',
-    async (recording) => {
-      const whole = await post(sim({ recording }))
-      const count = whole.frames.length - 1
-      await inParallel(8, count - 1, async (n) => {
-        const live = await open(`${rig.url}/stream`, {
-          body: { prompt: 'hello', model: sim({ recording, delay_ms: 2 }), on_disconnect: 'grace' },
-        })
-        const stream = String(live.headers['x-stream-id'])
-        await live.until(new RegExp(`id: ${stream}\\.${n + 1}\\n.*\\n\\n`))
-        live.destroy()
-        const seen = parseFrames(live.body).filter((frame) => frame.id !== undefined)
-        const rest = await fetchAll(`${rig.url}/streams/${stream}`, {
-          headers: { 'last-event-id': seen.at(-1)?.id as string },
-        })
-        const strip = (frames: WireFrame[]) =>
-          jsonFrames(frames).map(({ stream: _, timing, upstream_request_id, model, ...frame }) => frame)
-        if (rest.status !== 204) expectWholeJsonStream([...seen, ...rest.frames])
-        expect(strip([...seen, ...rest.frames])).toEqual(strip(whole.frames))
+  it.each([
+    'vercel-ai__text',
+    'openinference__parallel-tools-sonnet-4-6',
+    'prism__citations-document',
+  ])('is whole after a resume behind any frame of %s', async (recording) => {
+    const whole = await post(sim({ recording }))
+    const count = whole.frames.length - 1
+    await inParallel(8, count - 1, async (n) => {
+      const live = await open(`${rig.url}/stream`, {
+        body: { prompt: 'hello', model: sim({ recording, delay_ms: 2 }), on_disconnect: 'grace' },
       })
-    },
-  )
+      const stream = String(live.headers['x-stream-id'])
+      await live.until(new RegExp(`id: ${stream}\\.${n + 1}\\n.*\\n\\n`))
+      live.destroy()
+      const seen = parseFrames(live.body).filter((frame) => frame.id !== undefined)
+      const rest = await fetchAll(`${rig.url}/streams/${stream}`, {
+        headers: { 'last-event-id': seen.at(-1)?.id as string },
+      })
+      const strip = (frames: WireFrame[]) =>
+        jsonFrames(frames).map(({ stream: _, timing, upstream_request_id, model, ...frame }) => frame)
+      if (rest.status !== 204) expectWholeJsonStream([...seen, ...rest.frames])
+      expect(strip([...seen, ...rest.frames])).toEqual(strip(whole.frames))
+    })
+  })
 })
 
 describe('upstream cut at every byte', () => {
-  it.each(['vercel-ai__text', 'ruby-llm__tool-weather', 'ruby-llm__emoji-after-tool'])(
-    'never looks finished when %s is truncated',
-    async (name) => {
-      const recording = recordings.get(name) as Buffer
-      const expected = expectedOf(recording)
-      // From the line break behind `message_stop` on nothing is missing, even without the blank line that should follow.
-      const wholeAt = recording.lastIndexOf('}') + 2
-      await inParallel(16, recording.length + 1, async (at) => {
-        const { status, body, frames } = await post(sim({ recording: name, end_at_byte: at }))
-        if (status !== 200) {
-          expect(JSON.parse(body).error.code).toBe('upstream_truncated')
-          return
-        }
-        const terminal = expectWholeJsonStream(frames)
-        expect(terminal['type']).toBe(at >= wholeAt ? 'done' : 'error')
-        expect(expected.text.startsWith(join(jsonFrames(frames), 'text'))).toBe(true)
-      })
-    },
-  )
+  it.each([
+    'vercel-ai__text',
+    'ruby-llm__tool-weather',
+    'ruby-llm__emoji-after-tool',
+  ])('never looks finished when %s is truncated', async (name) => {
+    const recording = recordings.get(name) as Buffer
+    const expected = expectedOf(recording)
+    // From the line break behind `message_stop` on nothing is missing, even without the blank line that should follow.
+    const wholeAt = recording.lastIndexOf('}') + 2
+    await inParallel(16, recording.length + 1, async (at) => {
+      const { status, body, frames } = await post(sim({ recording: name, end_at_byte: at }))
+      if (status !== 200) {
+        expect(JSON.parse(body).error.code).toBe('upstream_truncated')
+        return
+      }
+      const terminal = expectWholeJsonStream(frames)
+      expect(terminal['type']).toBe(at >= wholeAt ? 'done' : 'error')
+      expect(expected.text.startsWith(join(jsonFrames(frames), 'text'))).toBe(true)
+    })
+  })
 
   it('never looks finished when the connection is reset', async () => {
     const name = 'vercel-ai__text'

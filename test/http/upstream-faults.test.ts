@@ -144,22 +144,21 @@ describe('before the stream', () => {
 })
 
 describe('in the stream', () => {
-  it.each(Array.from({ length: 11 }, (_, n) => n + 4))(
-    'an overload at event %i ends in an error with what came before',
-    async (at) => {
-      const rig = await startRig()
-      const { frames } = await fetchAll(`${rig.url}/stream`, {
-        body: { prompt: 'hi', model: sim({ text: 12, error_at: at }) },
-      })
-      expect(expectWholeJsonStream(frames)).toMatchObject({
-        type: 'error',
-        partial: true,
-        error: { code: 'upstream_overloaded', retryable: true },
-        usage: { measured: false },
-      })
-      expect(jsonFrames(frames).filter((frame) => frame['type'] === 'text')).toHaveLength(at - 3)
-    },
-  )
+  it.each(
+    Array.from({ length: 11 }, (_, n) => n + 4),
+  )('an overload at event %i ends in an error with what came before', async (at) => {
+    const rig = await startRig()
+    const { frames } = await fetchAll(`${rig.url}/stream`, {
+      body: { prompt: 'hi', model: sim({ text: 12, error_at: at }) },
+    })
+    expect(expectWholeJsonStream(frames)).toMatchObject({
+      type: 'error',
+      partial: true,
+      error: { code: 'upstream_overloaded', retryable: true },
+      usage: { measured: false },
+    })
+    expect(jsonFrames(frames).filter((frame) => frame['type'] === 'text')).toHaveLength(at - 3)
+  })
 
   it.each([
     ['junk JSON', { junk_at: 6 }, 'upstream_protocol'],

@@ -30,10 +30,12 @@ export const failed: ErrorEvent = {
   timing,
 }
 
-/** The events of an upstream body read in one piece. */
+/** The events of an upstream body that comes in one read and ends cleanly. */
 export function decode(body: Buffer | string, maxEventBytes = 1 << 20): WireEvent[] {
   const events: WireEvent[] = []
-  new EventDecoder(maxEventBytes).feed(Buffer.from(body), events)
+  const decoder = new EventDecoder(maxEventBytes)
+  decoder.feed(Buffer.from(body), events)
+  decoder.end(events)
   return events
 }
 

@@ -1,0 +1,215 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize, relative } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { formats } from '../src/formats/registry.ts'
+
+interface SourceFile {
+  /** Below `src/`. */
+  readonly path: string
+  readonly text: string
+  /** Paths below `src/`, or names of packages. */
+  readonly imports: readonly string[]
+}
+
+/** The layers from the top down; folders on one line know nothing of each other. A file beside the folders is at the top. */
+const layers = [
+  ['.'],
+  ['http'],
+  ['run'],
+  ['upstream', 'log', 'tools', 'access', 'telemetry', 'simulator'],
+  ['formats', 'delivery'],
+  ['core'],
+]
+/** Parts that see less than all that is below them. */
+const onlyCore = ['run', 'client', 'playground']
+
+const importPattern =
+  /(?:^|[;\s])(?:import|export)\b(?:[^'"`;]*?\bfrom)?\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]/g
+
+function importsOf(path: string, text: string): string[] {
+  return [...text.matchAll(importPattern)].map(([, from, dynamic]) => {
+    const target = (from ?? dynamic) as string
+    return target.startsWith('.') ? normalize(join(dirname(path), target)) : target
+  })
+}
+
+const isOurs = (target: string) => target.endsWith('.ts')
+const folderOf = (path: string) => (path.includes('/') ? (path.split('/')[0] as string) : '.')
+const layerOf = (folder: string) => layers.findIndex((layer) => layer.includes(folder))
+
+/** What is wrong with the imports of one file. */
+function faultsOf(path: string, imports: readonly string[]): string[] {
+  const from = folderOf(path)
+  return imports.flatMap((target) => {
+    if (!isOurs(target)) {
+      const fastify = target === 'fastify' || target.startsWith('@fastify/')
+      return fastify && from !== 'http' ? [`${path} imports ${target}`] : []
+    }
+    const to = folderOf(target)
+    if (from === to) return []
+    if (target.startsWith('..')) return [`${path} imports ${target} from outside of src`]
+    if (onlyCore.includes(from)) return to === 'core' ? [] : [`${path} imports ${target}`]
+    const known = layerOf(from) >= 0 && layerOf(to) >= 0
+    return known && layerOf(to) > layerOf(from) ? [] : [`${path} imports ${target}`]
+  })
+}
+
+/** Every circle of files that import one another, once. */
+function cyclesOf(files: ReadonlyMap<string, readonly string[]>): string[] {
+  const cycles: string[] = []
+  const finished = new Set<string>()
+  function visit(path: string, trail: readonly string[]): void {
+    const at = trail.indexOf(path)
+    if (at >= 0) cycles.push([...trail.slice(at), path].join(' > '))
+    if (at >= 0 || finished.has(path)) return
+    for (const target of (files.get(path) ?? []).filter(isOurs)) visit(target, [...trail, path])
+    finished.add(path)
+  }
+  for (const path of files.keys()) visit(path, [])
+  return cycles
+}
+
+describe('the rule check', () => {
+  it.each([
+    ['core/sse.ts', 'formats/json.ts'],
+    ['core/sse.ts', 'app.ts'],
+    ['formats/json.ts', 'delivery/connection.ts'],
+    ['delivery/connection.ts', 'formats/json.ts'],
+    ['formats/json.ts', 'log/memory.ts'],
+    ['log/memory.ts', 'upstream/decode.ts'],
+    ['telemetry/logger.ts', 'run/run.ts'],
+    ['upstream/decode.ts', 'simulator/server.ts'],
+    ['run/run.ts', 'http/server.ts'],
+    ['run/run.ts', 'log/memory.ts'],
+    ['run/run.ts', 'formats/json.ts'],
+    ['http/server.ts', 'app.ts'],
+    ['http/server.ts', 'config.ts'],
+    ['client/reader.ts', 'formats/json.ts'],
+    ['elsewhere/x.ts', 'core/sse.ts'],
+    ['core/sse.ts', 'elsewhere/x.ts'],
+    ['core/sse.ts', '../test/support/client.ts'],
+    ['run/run.ts', 'fastify'],
+    ['app.ts', '@fastify/cors'],
+  ])('finds %s importing %s', (path, target) => {
+    expect(faultsOf(path, ['core/errors.ts', target].slice(path.startsWith('elsewhere') ? 1 : 0))).toHaveLength(1)
+  })
+
+  it.each([
+    ['app.ts', 'config.ts'],
+    ['cli.ts', 'simulator/server.ts'],
+    ['http/attach.ts', 'http/server.ts'],
+    ['http/attach.ts', 'run/run.ts'],
+    ['http/attach.ts', 'formats/json.ts'],
+    ['http/server.ts', 'fastify'],
+    ['http/server.ts', '@fastify/cors'],
+    ['log/memory.ts', 'core/events.ts'],
+    ['formats/json.ts', 'core/sse.ts'],
+    ['core/codec.ts', 'core/delta.ts'],
+    ['core/position.ts', 'node:crypto'],
+  ])('lets %s import %s', (path, target) => {
+    expect(faultsOf(path, [target])).toEqual([])
+  })
+
+  it('sees every way to import', () => {
+    const text = `#!/usr/bin/env node
+import a from 'a'
+import type { B } from './b.ts'
+import {
+  c,
+  type D,
+} from '../core/c.ts'
+import './e.ts'
+export { f } from "./f.ts"
+export * from './g.ts'
+const h = await import('./h.ts')
+const i = 'import'`
+    expect(importsOf('log/x.ts', text)).toEqual([
+      'a',
+      'log/b.ts',
+      'core/c.ts',
+      'log/e.ts',
+      'log/f.ts',
+      'log/g.ts',
+      'log/h.ts',
+    ])
+  })
+
+  it('finds circles of any length, and none where there is none', () => {
+    const circles = new Map([
+      ['a.ts', ['b.ts']],
+      ['b.ts', ['c.ts', 'node:fs']],
+      ['c.ts', ['a.ts', 'd.ts']],
+      ['d.ts', ['d.ts']],
+    ])
+    expect(cyclesOf(circles)).toEqual(['a.ts > b.ts > c.ts > a.ts', 'd.ts > d.ts'])
+    expect(
+      cyclesOf(
+        new Map([
+          ['a.ts', ['b.ts', 'c.ts']],
+          ['b.ts', ['c.ts']],
+          ['c.ts', []],
+        ]),
+      ),
+    ).toEqual([])
+  })
+})
+
+const src = join(import.meta.dirname, '../src')
+const files: SourceFile[] = readdirSync(src, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name))
+  .map((entry) => {
+    const path = relative(src, join(entry.parentPath, entry.name))
+    const text = readFileSync(join(src, path), 'utf8')
+    return { path, text, imports: importsOf(path, text) }
+  })
+
+const filesWith = (pattern: RegExp) => files.filter(({ text }) => pattern.test(text)).map(({ path }) => path)
+
+describe('the source', () => {
+  it('imports downwards only', () => {
+    expect(files.length).toBeGreaterThan(30)
+    expect(files.flatMap(({ path, imports }) => faultsOf(path, imports))).toEqual([])
+  })
+
+  it('imports only files that exist', () => {
+    const paths = new Set(files.map(({ path }) => path))
+    expect(files.flatMap(({ imports }) => imports.filter((target) => isOurs(target) && !paths.has(target)))).toEqual([])
+  })
+
+  it('imports in no circle', () => {
+    expect(cyclesOf(new Map(files.map(({ path, imports }) => [path, imports])))).toEqual([])
+  })
+
+  it('reads the environment in config.ts only', () => {
+    expect(filesWith(/process\.env|process\[['"]env|\benv\b[^'"]*from 'node:process'/)).toEqual(['config.ts'])
+  })
+
+  it('writes SSE fields in core/sse.ts only, but for the simulator, which plays Anthropic', () => {
+    const writers = filesWith(/['"`]data: |\\n(?:data|event|id|retry):/)
+    expect(writers.filter((path) => !path.startsWith('simulator/'))).toEqual(['core/sse.ts'])
+  })
+
+  it('has no default exports', () => {
+    expect(filesWith(/^export default\b|\bas default\b/m)).toEqual([])
+  })
+
+  it('has no file of more than 250 lines', () => {
+    const tooLong = files.filter(({ text }) => text.trimEnd().split('\n').length > 250)
+    expect(tooLong.map(({ path }) => path)).toEqual([])
+  })
+
+  it('registers every format there is a file of', async () => {
+    const paths = files
+      .map(({ path }) => path)
+      .filter((path) => path.startsWith('formats/') && path !== 'formats/registry.ts')
+    expect(paths.length).toBeGreaterThan(0)
+    const registered = new Set<unknown>(Object.values(formats))
+    for (const path of paths) {
+      const exported = Object.values((await import(join(src, path))) as object)
+      expect(
+        exported.some((each) => registered.has(each)),
+        path,
+      ).toBe(true)
+    }
+  })
+})
