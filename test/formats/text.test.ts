@@ -35,7 +35,7 @@ it('writes any text so that a client has it back, with every line break as LF', 
       expect(messages.at(-1)).toEqual(end)
       const said = messages.slice(0, -1).map(({ data }) => data)
       expect(said).not.toContain('[DONE]')
-      expect(said.join('')).toBe(pieces.map((each) => each.replace(/\r\n?/g, '\n')).join(''))
+      expect(said.join('')).toBe(pieces.join('').replace(/\r\n?/g, '\n'))
     }),
   )
 })
