@@ -84,13 +84,27 @@ function toWireError(event: Fields): WireError {
 /** Our own events, which are not read as Claude's. */
 const ownTypes: ReadonlySet<string> = new Set<LogEvent['type']>(['start', 'unknown', 'done', 'error', 'cancelled'])
 
-/** An event of a log as one line of JSON, which `decodeEvent` gives back. */
+/** The first letter of an encoded delta: nearly all of a log, so it is kept short. */
+const letters: Readonly<Record<DeltaKind, string>> = { text: 't', thinking: 'h', input_json: 'j' }
+const kindByLetter: ReadonlyMap<string, DeltaKind> = new Map(
+  Object.entries(letters).map(([kind, letter]) => [letter, kind as DeltaKind]),
+)
+
+/**
+ * An event of a log as one line, which `decodeEvent` gives back: Claude's own as JSON, ours as JSON behind a `!`, and
+ * deltas as `<letter><index> <payload>`.
+ */
 export function encodeEvent(event: LogEvent): string {
-  if (event.type === 'delta') return event.toJson()
+  if (event.type === 'delta') return event.raw ?? `${letters[event.kind]}${event.index} ${event.escaped}`
   return ownTypes.has(event.type) ? `!${JSON.stringify(event)}` : JSON.stringify(event)
 }
 
 /** @param line what `encodeEvent` made */
 export function decodeEvent(line: string): LogEvent {
+  const kind = kindByLetter.get(line.charAt(0))
+  if (kind) {
+    const blank = line.indexOf(' ')
+    return new Delta(kind, Number(line.slice(1, blank)), line.slice(blank + 1))
+  }
   return (line.startsWith('!') ? JSON.parse(line.slice(1)) : parseWireEvent(line)) as LogEvent
 }

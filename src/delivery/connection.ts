@@ -58,12 +58,16 @@ export class Connection implements Swept {
     this.#cursor = log.cursor(() => this.#pump())
   }
 
-  /** Sends what the log holds and everything that follows. */
-  start(outlet: Outlet): void {
+  /**
+   * Sends what the log holds and everything that follows.
+   * @returns whether anything has been sent
+   */
+  start(outlet: Outlet): boolean {
     this.#outlet = outlet
     this.#lastWriteAt = this.#lastProgressAt = performance.now()
     this.#options.sweep.add(this)
     this.#pump()
+    return this.#written > 0
   }
 
   /** The client took what was pending. */

@@ -86,8 +86,8 @@ export class Attacher {
         if (!alive) return
         raw.on('drain', () => connection.resume())
         raw.writeHead(200, streamHeaders(reply, log, format))
-        raw.flushHeaders()
-        connection.start(outletOf(reply))
+        // The head goes out with the first frames where there are some, which saves a system call.
+        if (!connection.start(outletOf(reply))) raw.flushHeaders()
       },
     }
   }

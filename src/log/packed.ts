@@ -2,7 +2,7 @@ import { decodeEvent, encodeEvent } from '../core/codec.ts'
 import type { LogEvent } from '../core/events.ts'
 
 /** Fewer events than this stay objects: packing a few at a time costs more than it saves. */
-const packSize = 64
+const minTail = 64
 /** More events than this are packed even if a slow reader has to decode them again. */
 const maxTail = 2048
 /** Events in one pack: what a reader of old events decodes, and holds, at a time. */
@@ -27,6 +27,8 @@ export class PackedEvents {
   /** Where each pack begins, as the number of events before it. */
   readonly #starts: number[] = []
   #tail: LogEvent[] = []
+  /** Not the same for all: streams that began together would pack together, and hold up everybody else meanwhile. */
+  readonly #packAt = minTail * (1 + Math.random())
   #tailStart = 0
 
   push(events: readonly LogEvent[]): void {
@@ -40,7 +42,7 @@ export class PackedEvents {
    */
   pack(readers: Iterable<Reader>, atEnd: boolean): void {
     const { length } = this.#tail
-    if (length === 0 || (!atEnd && length < packSize)) return
+    if (length === 0 || (!atEnd && length < this.#packAt)) return
     if (length < maxTail) for (const reader of readers) if (!reader.atHead) return
     for (let from = 0; from < length; from += maxPack) {
       const lines = this.#tail.slice(from, from + maxPack).map(encodeEvent)

@@ -11,6 +11,9 @@ const writeSize = 64 * 1024
 
 const ping: WireEvent = { type: 'ping' }
 
+let lastBytes = ''
+let lastFramed = ''
+
 /** Performs steps on an open response, at the scenario's pace, as fast as the reader takes them. */
 export class Player {
   readonly #response: ServerResponse
@@ -29,13 +32,13 @@ export class Player {
     let events = 0
     for (const step of steps) {
       if (step.do !== 'send') {
-        await this.#write(batch)
+        await this.#send(batch)
         return this.#finish(step.do)
       }
-      batch += step.bytes
+      batch += this.#framed(step.bytes)
       events++
       if (!this.#isFull(batch, events)) continue
-      await this.#write(batch)
+      await this.#send(batch)
       batch = ''
       events = 0
       if (step.delta) await this.#wait(this.#scenario.delay_ms ?? 0)
@@ -88,17 +91,33 @@ export class Player {
   }
 
   async #write(bytes: string): Promise<void> {
+    await this.#send(this.#framed(bytes))
+  }
+
+  /** An event as Anthropic sends it: an HTTP chunk of its own. Framed here, as a `write` for each would be slow. */
+  #framed(bytes: string): string {
+    if (bytes === lastBytes) return lastFramed
+    // An empty chunk would end the body.
+    if (bytes === '') return ''
+    lastBytes = bytes
+    lastFramed = `${bytes.length.toString(16)}\r\n${bytes}\r\n`
+    return lastFramed
+  }
+
+  /** @param chunks whole HTTP chunks */
+  async #send(chunks: string): Promise<void> {
     const { split } = this.#scenario
-    if (!split) return this.#send(bytes)
-    for (let at = 0; at < bytes.length; at += split) {
-      await this.#send(bytes.slice(at, at + split))
+    if (!split) return this.#put(chunks)
+    for (let at = 0; at < chunks.length; at += split) {
+      await this.#put(chunks.slice(at, at + split))
       await immediate()
     }
   }
 
-  async #send(bytes: string): Promise<void> {
+  async #put(bytes: string): Promise<void> {
     if (bytes === '') return
     this.#signal.throwIfAborted()
-    if (!this.#response.write(bytes, 'latin1')) await once(this.#response, 'drain', { signal: this.#signal })
+    const { socket } = this.#response
+    if (socket && !socket.write(bytes, 'latin1')) await once(socket, 'drain', { signal: this.#signal })
   }
 }

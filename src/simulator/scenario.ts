@@ -28,7 +28,7 @@ export const scenarioFields = {
   delay_ms: wait.describe('wait before each delta'),
   ping_ms: wait.describe('send a ping this often while waiting'),
   per_write: count.min(1).describe('events in one write'),
-  split: count.min(1).describe('cut the body into writes of so many bytes'),
+  split: count.min(1).describe('cut what is sent into writes of so many bytes'),
   lines: z.enum(['lf', 'crlf', 'cr']).describe('line ends of the body'),
 
   fail_first: count.describe('only the first so many requests of this model name fail; later ones go well'),

@@ -33,6 +33,9 @@ export interface SeenRequest {
   finished: boolean
 }
 
+/** Errors that say that the other side is gone, which `abortedAt` tells. */
+const hangUps: ReadonlySet<string> = new Set(['ABORT_ERR', 'ECONNRESET', 'EPIPE'])
+
 const bodySchema = z.looseObject({
   model: z.string(),
   max_tokens: z.int().min(0),
@@ -60,8 +63,7 @@ export class Simulator {
     this.#server = createServer({ noDelay: true, requestTimeout: 0 }, (request, response) => {
       this.#serve(request, response).catch((error: unknown) => {
         response.destroy()
-        // An AbortError is the other side hanging up, which `abortedAt` tells.
-        if (error instanceof Error && error.name !== 'AbortError') process.emitWarning(error)
+        if (!hangUps.has((error as NodeJS.ErrnoException).code ?? '')) process.emitWarning(error as Error)
       })
     })
   }

@@ -23,25 +23,40 @@ const maxErrorBodyBytes = 64 * 1024
  */
 export class StreamingResponse extends Response {
   readonly control: BodyControl
-  #sink: BodySink | undefined
-  /** What came before a sink was attached: at most the rest of the read that held the headers. */
-  #early: ((sink: BodySink) => void)[] = []
+  /** Where the body goes: into a queue until somebody attaches, which holds at most the rest of the first read. */
+  sink: BodySink
+  readonly #early: EarlyBody
 
   constructor(status: number, headers: Headers, control: BodyControl) {
     super(null, { status, headers })
     this.control = control
+    this.#early = new EarlyBody()
+    this.sink = this.#early
   }
 
   attach(sink: BodySink): void {
-    this.#sink = sink
-    for (const deliver of this.#early) deliver(sink)
-    this.#early = []
+    this.sink = sink
+    this.#early.replay(sink)
+  }
+}
+
+class EarlyBody implements BodySink {
+  readonly #calls: ((sink: BodySink) => void)[] = []
+
+  onBytes(bytes: Uint8Array): void {
+    this.#calls.push((sink) => sink.onBytes(bytes))
   }
 
-  /** @internal */
-  deliver(what: (sink: BodySink) => void): void {
-    if (this.#sink) what(this.#sink)
-    else this.#early.push(what)
+  onEnd(): void {
+    this.#calls.push((sink) => sink.onEnd())
+  }
+
+  onError(error: Error): void {
+    this.#calls.push((sink) => sink.onError(error))
+  }
+
+  replay(sink: BodySink): void {
+    for (const call of this.#calls) call(sink)
   }
 }
 
@@ -110,7 +125,7 @@ export function streamingFetch(dispatcher: Dispatcher): typeof fetch {
             }
           },
           onResponseData(controller, chunk) {
-            if (open) return open.deliver((sink) => sink.onBytes(chunk))
+            if (open) return open.sink.onBytes(chunk)
             if (!failed) return
             failed.chunks.push(chunk)
             failed.bytes += chunk.length
@@ -121,13 +136,13 @@ export function streamingFetch(dispatcher: Dispatcher): typeof fetch {
           },
           onResponseEnd() {
             settle()
-            if (open) open.deliver((sink) => sink.onEnd())
+            if (open) open.sink.onEnd()
             else answerFailed()
           },
           onResponseError(_controller, error) {
             settle()
             // A response that failed half-way through its error body still has the status that matters.
-            if (open) open.deliver((sink) => sink.onError(error))
+            if (open) open.sink.onError(error)
             else if (failed) answerFailed()
             else reject(error)
           },
