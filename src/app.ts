@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { type Config, isLoopback } from './config.ts'
 import { Sweep } from './core/sweep.ts'
+import { anthropicRoutes } from './http/anthropic.ts'
 import { Attacher } from './http/attach.ts'
 import { healthRoutes } from './http/health.ts'
 import { createServer } from './http/server.ts'
@@ -37,6 +38,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     baseUrl: upstream.base_url,
     connectTimeoutMs: upstream.connect_timeout_ms,
     maxEventBytes: upstream.max_event_bytes,
+    forwardTimeoutMs: config.timeouts.headers_ms,
     log: { warn: (message) => logger.warn({ sdk: message }, 'anthropic sdk') },
   })
   const streams = new Streams({
@@ -55,8 +57,10 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   const checksHost = isLoopback(server.host) || server.allowed_hosts.length > 0
   const allowed_hosts = checksHost ? [...loopbackHosts, ...server.allowed_hosts] : []
   const app = await createServer({ ...server, allowed_hosts }, logger)
+  const attacher = new Attacher(limits, sweep, logger)
   healthRoutes(app, streams)
-  streamRoutes(app, streams, new Attacher(limits, sweep, logger), { ...upstream, on_disconnect: limits.on_disconnect })
+  streamRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
+  await anthropicRoutes(app, streams, attacher, claude, logger)
   const url = await app.listen({ host: server.host, port: server.port, backlog: 4096 })
   logger.info({ url }, 'listening')
 

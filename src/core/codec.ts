@@ -82,7 +82,14 @@ function toWireError(event: Fields): WireError {
 }
 
 /** Our own events, which are not read as Claude's. */
-const ownTypes: ReadonlySet<string> = new Set<LogEvent['type']>(['start', 'unknown', 'done', 'error', 'cancelled'])
+const ownTypes: ReadonlySet<string> = new Set<LogEvent['type']>([
+  'start',
+  'unknown',
+  'progress',
+  'done',
+  'error',
+  'cancelled',
+])
 
 /** The first letter of an encoded delta: nearly all of a log, so it is kept short. */
 const letters: Readonly<Record<DeltaKind, string>> = { text: 't', thinking: 'h', input_json: 'j' }

@@ -37,6 +37,7 @@ export const errorTable = {
     retryable: true,
     message: 'All streams of this server are taken. Try again shortly.',
   },
+  stopped: { status: 503, retryable: true, message: 'The stream was stopped before it was complete.' },
   shutting_down: { status: 503, retryable: true, message: 'This server is shutting down. Send the request again.' },
   upstream_invalid_request: { status: 400, retryable: false, message: 'Claude refused the request as invalid.' },
   upstream_not_found: {

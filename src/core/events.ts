@@ -40,6 +40,28 @@ export interface StartEvent {
   readonly type: 'start'
   readonly stream: string
   readonly model: string
+  /** Unix time in seconds: formats have no clock of their own. */
+  readonly created: number
+  readonly echo: Echo
+}
+
+/** What a request said that its format has to give back, or to go by: part of the log, so that a replay is the same. */
+export interface Echo {
+  /** OpenAI: `stream_options.include_usage`. */
+  readonly include_usage?: boolean
+  /** AG-UI: the ids of the conversation and of this run. */
+  readonly thread_id?: string
+  readonly run_id?: string
+}
+
+/** How far the answer is, at most every 250 ms; only in logs of runs that were asked for it. */
+export interface ProgressEvent {
+  readonly type: 'progress'
+  readonly output_tokens: number
+  /** Of `max_tokens`. */
+  readonly percent: number
+  readonly tokens_per_second: number | null
+  readonly elapsed_ms: number
 }
 
 /** Milliseconds from the start of the run; `null` where it never came to that. */
@@ -84,7 +106,7 @@ export interface CancelledEvent {
 export type TerminalEvent = DoneEvent | ErrorEvent | CancelledEvent
 
 /** What a log holds: Claude's own stream events and our few. */
-export type LogEvent = StartEvent | ClaudeEvent | Delta | UnknownEvent | TerminalEvent
+export type LogEvent = StartEvent | ClaudeEvent | Delta | UnknownEvent | ProgressEvent | TerminalEvent
 
 export function isTerminal(event: LogEvent): event is TerminalEvent {
   return event.type === 'done' || event.type === 'error' || event.type === 'cancelled'

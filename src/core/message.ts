@@ -35,10 +35,9 @@ export function snapshot(events: Iterable<LogEvent>): Snapshot {
 
 function begin(message: { id: string; model: string; usage: object }): Message {
   return {
-    id: message.id,
+    ...message,
     type: 'message',
     role: 'assistant',
-    model: message.model,
     content: [],
     stop_reason: null,
     stop_sequence: null,
@@ -70,8 +69,8 @@ function extend(message: Message, open: Map<number, OpenBlock>, event: LogEvent)
       break
     }
     case 'message_delta':
-      message.stop_reason = event.delta.stop_reason ?? null
-      message.stop_sequence = event.delta.stop_sequence ?? null
+      // Beside the reason: the container, what was cut from the context, and whatever comes to be there.
+      Object.assign(message, event.delta, event.context_management && { context_management: event.context_management })
       message.usage = mergeUsage(message.usage, event.usage)
       break
   }

@@ -33,8 +33,11 @@ export interface StreamLog {
 
 /** Where logs live. */
 export interface LogStore {
-  create(id: string, owner: OwnerSignals): StreamLog
+  /** @param alias another name to find the log by until it is sealed; the latest log of a name has it */
+  create(id: string, owner: OwnerSignals, alias?: string): StreamLog
   find(id: string): Promise<StreamLog | undefined>
+  /** The live log of that name. */
+  findLive(alias: string): Promise<StreamLog | undefined>
   close(): void
 }
 
@@ -50,6 +53,12 @@ export interface UpstreamStream extends AsyncIterable<readonly UpstreamEvent[]> 
   release(): void
 }
 
+export interface ForwardedRequest {
+  readonly body?: unknown
+  readonly betas?: readonly string[] | undefined
+  readonly version?: string | undefined
+}
+
 /** The way to Claude. */
 export interface Upstream {
   /**
@@ -57,5 +66,12 @@ export interface Upstream {
    * @throws SluiceError for whatever goes wrong before or, from the iterator, during the stream
    */
   open(request: MessageRequest, signal: AbortSignal): Promise<UpstreamStream>
+  /**
+   * Hands a request on that is answered at once, such as counting tokens.
+   * @param path with its query
+   * @returns the answer's JSON
+   * @throws SluiceError
+   */
+  forward(method: 'GET' | 'POST', path: string, request: ForwardedRequest): Promise<unknown>
   close(): Promise<void>
 }

@@ -11,7 +11,9 @@ export interface MessageRequest {
   readonly max_tokens: number
   readonly messages: readonly unknown[]
   /** Sent as the `anthropic-beta` header. */
-  readonly betas?: readonly string[]
+  readonly betas?: readonly string[] | undefined
+  /** Sent as the `anthropic-version` header, instead of the SDK's own. */
+  readonly version?: string | undefined
   readonly [field: string]: unknown
 }
 

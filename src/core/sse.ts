@@ -8,6 +8,11 @@ export function comment(text: string): string {
   return `: ${text}\n\n`
 }
 
+/** A frame with an event name and no id: a heartbeat that clients of the format see as an event. */
+export function unnumbered(name: string, line: string): string {
+  return `event: ${name}\ndata: ${line}\n\n`
+}
+
 /** Ends the frames of formats that have such a mark. It carries no id, so that a resume never lands behind it. */
 const doneFrame = 'data: [DONE]\n\n'
 
@@ -58,7 +63,9 @@ export class Frames {
   /** A frame with an event name, which reaches listeners of that name instead of `onmessage`. */
   event(name: string, line: string): void {
     if (++this.#count <= this.#after) return
-    this.#pending += `${this.#idPrefix}${this.#count}\nevent: ${name}\ndata: ${line}\n\n`
+    // Names of unknown events are upstream's words: a line break in one would begin a field of its own.
+    const safe = name.replace(/[\r\n\0]/g, '')
+    this.#pending += `${this.#idPrefix}${this.#count}\nevent: ${safe}\ndata: ${line}\n\n`
   }
 
   /** A frame with an id alone: it moves the client's position and dispatches nothing. */

@@ -39,7 +39,7 @@ type Blocks = Map<number, OpenBlock>
 function toFrame(event: Exclude<LogEvent, Delta>, blocks: Blocks): object | undefined {
   switch (event.type) {
     case 'start':
-      return { ...event, format_version: formatVersion }
+      return { type: 'start', stream: event.stream, model: event.model, format_version: formatVersion }
     case 'message_start': {
       const { id, model, usage } = event.message
       return { type: 'message', id, model, usage }

@@ -1,8 +1,9 @@
 import type { Format } from '../core/format.ts'
+import { anthropic } from './anthropic.ts'
 import { json } from './json.ts'
 import { text } from './text.ts'
 
 /** Every format. A new one is a file beside these and a line here; requests, docs and contract tests follow. */
-export const formats = { json, text } as const satisfies Record<string, Format>
+export const formats = { json, text, anthropic } as const satisfies Record<string, Format>
 
 export type FormatName = keyof typeof formats

@@ -1,8 +1,9 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describeFault, SluiceError } from '../core/errors.ts'
-import { isTerminal } from '../core/events.ts'
+import { type DoneEvent, isTerminal } from '../core/events.ts'
 import type { Format } from '../core/format.ts'
+import { type Message, snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { parsePosition } from '../core/position.ts'
 import type { Sweep } from '../core/sweep.ts'
@@ -15,6 +16,12 @@ export interface AttachOptions {
   readonly client_stall_ms: number
   /** How long a POST waits for upstream before it answers 200 all the same, in milliseconds. */
   readonly commit_after_ms: number
+}
+
+/** A whole answer and how it ended. */
+export interface DoneSnapshot {
+  readonly message: Message
+  readonly done: DoneEvent
 }
 
 /** Opens event streams on HTTP responses. */
@@ -43,6 +50,23 @@ export class Attacher {
     const failure = await this.opened(run, reply)
     if (failure && connection.alive) throw failure
     connection.open()
+  }
+
+  /**
+   * Waits for a run to end without sending anything, for clients that want the answer whole. Their leaving counts as
+   * that of any reader.
+   * @throws SluiceError when there is no whole answer
+   */
+  async collect(reply: FastifyReply, run: Run): Promise<DoneSnapshot> {
+    const cursor = run.log.cursor(() => {})
+    reply.raw.on('close', () => cursor.close())
+    if (reply.request.raw.socket.destroyed) cursor.close()
+    const { failure } = await run.ended
+    if (failure) throw failure
+    const { message, terminal } = snapshot(await run.log.history())
+    cursor.close()
+    if (terminal?.type !== 'done' || !message) throw new SluiceError('stopped')
+    return { message, done: terminal }
   }
 
   /** Waits for a run's first sign of life, its failure, the client's leaving or `commit_after_ms`. */

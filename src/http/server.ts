@@ -57,11 +57,9 @@ export async function createServer(options: ServerOptions, log: HttpLog): Promis
   if (options.cors_origins.length > 0) await app.register(cors, corsOptions(options.cors_origins))
   acceptJsonOnly(app)
 
-  app.setErrorHandler((thrown: FastifyError | Error, request, reply) => {
-    const error = toHttpError(thrown)
-    if (error.code === 'internal') log.error({ request_id: request.id, fault: describeFault(thrown) }, 'internal error')
-    return sendError(reply, request, error)
-  })
+  app.setErrorHandler((thrown: FastifyError | Error, request, reply) =>
+    answerError(thrown, request, reply, log, ownShape),
+  )
   app.setNotFoundHandler((request, reply) => sendError(reply, request, new SluiceError('route_not_found')))
   app.addHook('onResponse', async (request, reply) => {
     const { method, id, routeOptions } = request
@@ -71,25 +69,78 @@ export async function createServer(options: ServerOptions, log: HttpLog): Promis
   return app
 }
 
+/** What clients in browsers send, the Anthropic and OpenAI SDKs with their own headers among them. */
+const corsRequestHeaders = [
+  'Content-Type',
+  'Accept',
+  'Last-Event-ID',
+  'Idempotency-Key',
+  'Authorization',
+  'X-Request-Id',
+  'X-Api-Key',
+  'Anthropic-Version',
+  'Anthropic-Beta',
+]
+
 function corsOptions(origins: readonly string[]) {
   return {
     origin: [...origins],
     methods: ['GET', 'POST', 'DELETE'],
-    allowedHeaders: ['Content-Type', 'Accept', 'Last-Event-ID', 'Idempotency-Key', 'Authorization', 'X-Request-Id'],
-    exposedHeaders: ['X-Stream-Id', 'X-Request-Id', 'Retry-After', 'Location'],
+    allowedHeaders: corsRequestHeaders,
+    exposedHeaders: ['Request-Id', 'X-Stream-Id', 'X-Request-Id', 'Retry-After', 'Location'],
     maxAge: 600,
   }
 }
 
-/** Sends a failure as the contract has it: `{"error":{code,message,retryable,request_id}}`. */
-export function sendError(reply: FastifyReply, request: FastifyRequest, error: SluiceError): FastifyReply {
+/** How clients of one family want a failure told. */
+export type ErrorShape = (error: SluiceError, requestId: string) => { status: number; body: object }
+
+/** `{"error":{code,message,retryable,request_id}}`, for all routes that are not another API's. */
+const ownShape: ErrorShape = (error, requestId) => ({
+  status: error.status,
+  body: { error: { ...error.toPublic(), request_id: requestId } },
+})
+
+/** Routes whose failures are told in the shape of another API. */
+export async function withErrorShape(
+  app: FastifyInstance,
+  log: HttpLog,
+  shape: ErrorShape,
+  routes: (scope: FastifyInstance) => void,
+): Promise<void> {
+  await app.register(async (scope) => {
+    scope.setErrorHandler((thrown: FastifyError | Error, request, reply) =>
+      answerError(thrown, request, reply, log, shape),
+    )
+    routes(scope)
+  })
+}
+
+function answerError(
+  thrown: FastifyError | Error,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  log: HttpLog,
+  shape: ErrorShape,
+): FastifyReply {
+  const error = toHttpError(thrown)
+  if (error.code === 'internal') log.error({ request_id: request.id, fault: describeFault(thrown) }, 'internal error')
+  return sendError(reply, request, error, shape)
+}
+
+function sendError(
+  reply: FastifyReply,
+  request: FastifyRequest,
+  error: SluiceError,
+  shape: ErrorShape = ownShape,
+): FastifyReply {
+  const { status, body } = shape(error, request.id)
   if (error.retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(error.retryAfterMs))
+  // Both big SDKs ask this before their own table of statuses, which would send again what cannot go well.
+  if (shape !== ownShape) reply.header('x-should-retry', String(error.retryable))
   // What of the body has not been read would be taken for the next request.
   if (error.status === 413 || error.status === 408) reply.header('connection', 'close')
-  return reply
-    .code(error.status)
-    .headers({ 'cache-control': 'no-store', 'x-request-id': request.id })
-    .send({ error: { ...error.toPublic(), request_id: request.id } })
+  return reply.code(status).headers({ 'cache-control': 'no-store', 'x-request-id': request.id }).send(body)
 }
 
 /** Whole seconds, at least one and at most five minutes: nobody should wait on a header for longer. */

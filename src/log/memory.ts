@@ -60,6 +60,8 @@ class MemoryLog implements StreamLog {
  */
 export function memoryStore(retentionMs: number): LogStore {
   const logs = new Map<string, StreamLog>()
+  /** Live logs by their other names. */
+  const live = new Map<string, StreamLog>()
   /** When finished logs expire, in the order of their ends, which is the same: one timer serves them all. */
   const expiries = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
@@ -83,18 +85,22 @@ export function memoryStore(retentionMs: number): LogStore {
   }
 
   return {
-    create(id, owner) {
+    create(id, owner, alias) {
       const log = new MemoryLog(id, owner, () => {
         expiries.set(id, performance.now() + retentionMs)
+        if (alias !== undefined && live.get(alias) === log) live.delete(alias)
         schedule()
       })
       logs.set(id, log)
+      if (alias !== undefined) live.set(alias, log)
       return log
     },
     find: async (id) => logs.get(id),
+    findLive: async (alias) => live.get(alias),
     close() {
       clearTimeout(timer)
       logs.clear()
+      live.clear()
       expiries.clear()
     },
   }

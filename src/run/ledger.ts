@@ -1,11 +1,14 @@
 import type { Delta } from '../core/delta.ts'
-import type { ClaudeEvent, Timing } from '../core/events.ts'
+import type { ClaudeEvent, ProgressEvent, Timing } from '../core/events.ts'
 import { estimateUsage, mergeUsage, noUsage, type Usage } from '../core/usage.ts'
+
+const progressIntervalMs = 250
 
 /** Keeps account of one run: tokens, times, and how Claude said it stopped. */
 export class Ledger {
   readonly startedAt: number
   #firstContentAt: number | undefined
+  #lastProgressAt: number
   #usage: Usage = noUsage
   /** Claude's own final count is in. */
   #measured = false
@@ -16,6 +19,7 @@ export class Ledger {
 
   constructor(startedAt: number) {
     this.startedAt = startedAt
+    this.#lastProgressAt = startedAt
   }
 
   observe(event: ClaudeEvent | Delta): void {
@@ -44,6 +48,20 @@ export class Ledger {
 
   get contentSent(): boolean {
     return this.#firstContentAt !== undefined
+  }
+
+  /**
+   * How far the answer is, if it is time to say so again.
+   * @param maxTokens the request's `max_tokens`
+   */
+  progress(maxTokens: number): ProgressEvent | undefined {
+    const now = performance.now()
+    if (now - this.#lastProgressAt < progressIntervalMs) return undefined
+    this.#lastProgressAt = now
+    const { output_tokens } = this.usage()
+    const { duration_ms, tokens_per_second } = this.timing(now)
+    const percent = maxTokens > 0 ? Math.min(100, Math.round((output_tokens / maxTokens) * 1000) / 10) : 100
+    return { type: 'progress', output_tokens, percent, tokens_per_second, elapsed_ms: duration_ms }
   }
 
   /** Measured when Claude gave its final count, else an estimate that says so. */

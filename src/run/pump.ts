@@ -8,6 +8,8 @@ export interface PumpTarget {
   readonly ledger: Ledger
   /** More upstream bytes than this end the stream. */
   readonly maxBytes: number
+  /** `max_tokens`, when the log is to tell how far the answer is. */
+  readonly progressOf: number | undefined
   /** Called for each batch that holds more than pings. */
   onEvents(): void
 }
@@ -22,6 +24,11 @@ export async function pump(stream: UpstreamStream, target: PumpTarget): Promise<
   for await (const batch of stream) {
     const admitted = admit(batch, held, ledger)
     if (batch.some((event) => event.type !== 'ping')) target.onEvents()
+    if (target.progressOf !== undefined && ledger.contentSent) {
+      const progress = ledger.progress(target.progressOf)
+      // Before the last event, as nothing may follow `message_stop`.
+      if (progress) admitted.splice(-1, 0, progress)
+    }
     if (admitted.length > 0) {
       const stored = log.append(admitted)
       if (stored) await stored

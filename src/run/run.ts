@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError, toSluiceError } from '../core/errors.ts'
-import type { CancelledBy, TerminalEvent } from '../core/events.ts'
+import type { CancelledBy, Echo, TerminalEvent } from '../core/events.ts'
 import type { LogStore, OwnerSignals, StreamLog, Upstream, UpstreamStream } from '../core/ports.ts'
 import { newStreamId } from '../core/position.ts'
 import type { RunReport } from '../core/report.ts'
@@ -29,6 +29,11 @@ export interface RunOptions {
   readonly onDisconnect: DisconnectPolicy
   /** Of the HTTP request, for the log. */
   readonly requestId: string
+  readonly echo?: Echo | undefined
+  /** Tell now and then how far the answer is. */
+  readonly progress?: boolean | undefined
+  /** Another name to find the stream by while it is live, such as a chat's id. */
+  readonly alias?: string | undefined
 }
 
 /** Why a run ends before Claude does. */
@@ -46,9 +51,7 @@ export class Run implements OwnerSignals, Swept {
   readonly ended: Promise<RunReport>
 
   readonly #context: RunContext
-  readonly #request: MessageRequest
-  readonly #policy: DisconnectPolicy
-  readonly #requestId: string
+  readonly #options: RunOptions
   readonly #ledger = new Ledger(performance.now())
   readonly #opening = Promise.withResolvers<SluiceError | undefined>()
   #ending: Ending | undefined
@@ -61,11 +64,9 @@ export class Run implements OwnerSignals, Swept {
 
   constructor(context: RunContext, options: RunOptions) {
     this.#context = context
-    this.#request = options.request
-    this.#policy = options.onDisconnect
-    this.#requestId = options.requestId
+    this.#options = options
     this.opened = this.#opening.promise
-    this.log = context.store.create(newStreamId(), this)
+    this.log = context.store.create(newStreamId(), this, options.alias)
     context.sweep.add(this)
     this.ended = this.#generate()
   }
@@ -73,7 +74,7 @@ export class Run implements OwnerSignals, Swept {
   onReaders(count: number): void {
     this.#lonelySince = count > 0 ? undefined : performance.now()
     if (count > 0) this.#hadReader = true
-    else if (this.#policy === 'cancel') this.#end({ cancelled: 'client' })
+    else if (this.#options.onDisconnect === 'cancel') this.#end({ cancelled: 'client' })
   }
 
   async onStop(): Promise<void> {
@@ -93,9 +94,10 @@ export class Run implements OwnerSignals, Swept {
       this.#end({ error: new SluiceError('total_timeout', { reason: 'total_ms' }) })
     }
     // Before anybody came, `cancel` waits as long as `grace` does: one client may open a stream for another to read.
-    const patience = this.#policy === 'cancel' && this.#hadReader ? 0 : graceMs
+    const policy = this.#options.onDisconnect
+    const patience = policy === 'cancel' && this.#hadReader ? 0 : graceMs
     const abandoned = this.#lonelySince !== undefined && now - this.#lonelySince >= patience
-    if (abandoned && this.#policy !== 'finish') this.#end({ cancelled: 'client' })
+    if (abandoned && policy !== 'finish') this.#end({ cancelled: 'client' })
     const clock = this.#attempt?.progress && expiredClock(timeouts, this.#attempt.progress, now)
     if (clock) this.#attempt?.interrupt.abort(new SluiceError(clockErrors[clock], { reason: clock }))
   }
@@ -110,7 +112,9 @@ export class Run implements OwnerSignals, Swept {
     const { log } = this
     let attempt: Attempt = firstAttempt
     let failure: SluiceError | undefined
-    await log.append([{ type: 'start', stream: log.id, model: this.#request.model }])
+    const { model } = this.#options.request
+    const created = Math.floor(log.createdAt.getTime() / 1000)
+    await log.append([{ type: 'start', stream: log.id, model, created, echo: this.#options.echo ?? {} }])
     for (let next: Attempt | undefined = attempt; next && !this.#ending; ) {
       attempt = next
       failure = await this.#try(attempt)
@@ -126,8 +130,8 @@ export class Run implements OwnerSignals, Swept {
     this.#opening.resolve(terminal.type === 'error' ? failure : undefined)
     return {
       stream: log.id,
-      requestId: this.#requestId,
-      model: this.#request.model,
+      requestId: this.#options.requestId,
+      model,
       terminal,
       timing: this.#ledger.timing(now),
       attempts: attempt.number,
@@ -150,11 +154,12 @@ export class Run implements OwnerSignals, Swept {
     try {
       if (delayMs > 0) await delay(delayMs, undefined, { signal })
       state.sentAt = performance.now()
-      const stream = await this.#context.upstream.open(this.#request, signal)
+      const stream = await this.#context.upstream.open(this.#options.request, signal)
       state.opened(stream)
       return await pump(stream, {
         log: this.log,
         ledger: this.#ledger,
+        progressOf: this.#options.progress ? this.#options.request.max_tokens : undefined,
         maxBytes: this.#context.maxBytes - this.#upstreamBytes,
         onEvents: () => {
           state.lastEventAt = performance.now()
@@ -182,7 +187,7 @@ export class Run implements OwnerSignals, Swept {
       ...(ledger.stopSequence !== null && { stop_sequence: ledger.stopSequence }),
       ...(ledger.stopDetails !== null && { stop_details: ledger.stopDetails }),
       usage,
-      cost_usd: costOf(usage, this.#context.prices.get(this.#request.model)),
+      cost_usd: costOf(usage, this.#context.prices.get(this.#options.request.model)),
       timing,
       recovered: 0,
       upstream_request_id: this.#upstreamRequestId,

@@ -45,6 +45,10 @@ export class Streams {
     return this.#options.store.find(id)
   }
 
+  findLive(alias: string): Promise<StreamLog | undefined> {
+    return this.#options.store.findLive(alias)
+  }
+
   /** Refuses new runs from now on. */
   refuse(): void {
     this.#draining = true

@@ -1,8 +1,8 @@
 import Anthropic from '@anthropic-ai/sdk'
 import { SluiceError } from '../core/errors.ts'
-import type { Upstream, UpstreamStream } from '../core/ports.ts'
+import type { ForwardedRequest, Upstream, UpstreamStream } from '../core/ports.ts'
 import type { MessageRequest } from '../core/request.ts'
-import { openError } from './failures.ts'
+import { connectionError, openError } from './failures.ts'
 import { EventStream } from './stream.ts'
 import { createPool, StreamingResponse, streamingFetch } from './transport.ts'
 
@@ -16,6 +16,8 @@ export interface AnthropicOptions {
   readonly baseUrl: string
   readonly connectTimeoutMs: number
   readonly maxEventBytes: number
+  /** For requests that are answered at once, in milliseconds. */
+  readonly forwardTimeoutMs: number
   readonly log: SdkLog
 }
 
@@ -46,30 +48,71 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
   })
 
   async function open(request: MessageRequest, signal: AbortSignal): Promise<UpstreamStream> {
-    const { betas, user_profile_id, workspace_id, ...body } = request
-    let response: Response
-    try {
-      response = await client
-        .post('/v1/messages', {
-          body: { ...body, stream: true },
-          headers: {
-            accept: 'text/event-stream',
-            ...(betas?.length && { 'anthropic-beta': betas.join(',') }),
-            ...(typeof user_profile_id === 'string' && { 'anthropic-user-profile-id': user_profile_id }),
-            ...(typeof workspace_id === 'string' && { 'anthropic-workspace-id': workspace_id }),
-          },
-          signal,
-          stream: true,
-        })
-        .asResponse()
-    } catch (thrown) {
-      throw openError(thrown)
-    }
+    const { betas, version, user_profile_id, workspace_id, ...body } = request
+    const response = await client
+      .post('/v1/messages', {
+        body: { ...body, stream: true },
+        headers: {
+          accept: 'text/event-stream',
+          ...requestHeaders({ betas, version }),
+          ...(typeof user_profile_id === 'string' && { 'anthropic-user-profile-id': user_profile_id }),
+          ...(typeof workspace_id === 'string' && { 'anthropic-workspace-id': workspace_id }),
+        },
+        signal,
+        stream: true,
+      })
+      .asResponse()
+      .catch(rethrow)
     if (!(response instanceof StreamingResponse)) {
       throw new SluiceError('upstream_protocol', { reason: `status ${response.status}` })
     }
     return new EventStream(response, options.maxEventBytes, signal)
   }
 
-  return { open, close: () => pool.destroy() }
+  async function forward(method: 'GET' | 'POST', path: string, request: ForwardedRequest): Promise<unknown> {
+    const timeout = options.forwardTimeoutMs
+    const headers = requestHeaders(request)
+    const response = await client
+      .request({ method: method === 'GET' ? 'get' : 'post', path, body: request.body, headers, timeout })
+      .asResponse()
+      .catch(rethrow)
+    return response instanceof StreamingResponse ? readJson(response, timeout) : response.json()
+  }
+
+  return { open, forward, close: () => pool.destroy() }
+}
+
+function requestHeaders({ betas, version }: Pick<ForwardedRequest, 'betas' | 'version'>): Record<string, string> {
+  return {
+    ...(betas && betas.length > 0 && { 'anthropic-beta': betas.join(',') }),
+    ...(version !== undefined && { 'anthropic-version': version }),
+  }
+}
+
+function rethrow(thrown: unknown): never {
+  throw openError(thrown)
+}
+
+/** @throws SluiceError */
+function readJson(response: StreamingResponse, timeoutMs: number): Promise<unknown> {
+  const chunks: Uint8Array[] = []
+  // The SDK's own timer ended at the headers.
+  const timer = setTimeout(() => response.control.abort(new Error('timed out')), timeoutMs)
+  return new Promise((resolve, reject) => {
+    response.attach({
+      onBytes: (bytes) => void chunks.push(bytes),
+      onEnd: () => {
+        clearTimeout(timer)
+        try {
+          resolve(JSON.parse(Buffer.concat(chunks).toString('utf8')))
+        } catch {
+          reject(new SluiceError('upstream_protocol', { reason: 'invalid JSON' }))
+        }
+      },
+      onError: (error) => {
+        clearTimeout(timer)
+        reject(connectionError(error, 'upstream_truncated'))
+      },
+    })
+  })
 }

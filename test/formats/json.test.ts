@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Delta, escapeJson } from '../../src/core/delta.ts'
 import type { LogEvent } from '../../src/core/events.ts'
 import { json } from '../../src/formats/json.ts'
-import { done, failed, fold, logOf, parse, start } from '../support/logs.ts'
+import { done, failed, fold, logOf, parse, start, streamId } from '../support/logs.ts'
 import { expectedOf, recordings } from '../support/recordings.ts'
 
 type Frame = Record<string, unknown>
@@ -40,7 +40,7 @@ describe.each([...recordings])('%s', (_, recording) => {
   })
 
   it('begins with the stream, then the message, and ends with the terminal frame', () => {
-    expect(frames[0]).toEqual({ ...start, format_version: 1 })
+    expect(frames[0]).toEqual({ type: 'start', stream: streamId, model: 'claude-test', format_version: 1 })
     expect(frames[1]).toMatchObject({ type: 'message', model: expected.model })
     expect(of('message')).toHaveLength(1)
     expect(frames.at(-1)).toEqual(expected.whole ? done : failed)

@@ -10,7 +10,13 @@ export const streamId = `s_${'A'.repeat(22)}`
 const timing = { ttft_ms: 1, duration_ms: 2, tokens_per_second: null }
 const usage = { input_tokens: 1, output_tokens: 1 }
 
-export const start: LogEvent = { type: 'start', stream: streamId, model: 'claude-test' }
+export const start: LogEvent = {
+  type: 'start',
+  stream: streamId,
+  model: 'claude-test',
+  created: 1_790_000_000,
+  echo: {},
+}
 
 export const done: DoneEvent = {
   type: 'done',
