@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { SluiceError, sanitize } from './errors.ts'
+import { type SmoothUnit, smoothUnits } from './format.ts'
 
 /**
  * A Messages API request on its way to Claude. Sluice validates shape and limits and sends on what the client wrote,
@@ -100,6 +101,8 @@ function headerValue() {
 /** What a client asks of Sluice beyond the Messages API. */
 export interface StreamOptions {
   readonly format?: string | undefined
+  readonly smooth?: SmoothUnit | undefined
+  readonly progress?: boolean | undefined
   readonly on_disconnect?: DisconnectPolicy | undefined
 }
 
@@ -116,7 +119,13 @@ export interface ParsedRequest {
 /** The readers of stream requests, for the formats that are registered. */
 export function requestReader(formats: readonly string[], defaults: Defaults) {
   const format = z.enum(formats)
-  const options = { format: format.optional(), on_disconnect: z.enum(disconnectPolicies).optional() }
+  const smooth = z.enum(smoothUnits).optional()
+  const options = {
+    format: format.optional(),
+    smooth,
+    progress: z.boolean().optional(),
+    on_disconnect: z.enum(disconnectPolicies).optional(),
+  }
   const body = z
     .strictObject({
       prompt: text.optional(),
@@ -133,9 +142,14 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
     system: text.optional(),
     max_tokens: z.string().regex(/^\d+$/, 'must be a whole number').transform(Number).pipe(maxTokens).optional(),
     format: format.optional(),
+    smooth,
+    progress: z
+      .enum(['true', 'false', '1', '0'])
+      .transform((value) => value === 'true' || value === '1')
+      .optional(),
   })
 
-  const attachment = z.strictObject({ format: format.optional(), after: z.string().optional() })
+  const attachment = z.strictObject({ format: format.optional(), smooth, after: z.string().optional() })
 
   function toMessage(fields: Record<string, unknown>): MessageRequest {
     const { prompt, stream: _, ...rest } = fields
@@ -152,19 +166,16 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
     /** @throws SluiceError `invalid_request` naming every field that is wrong */
     fromBody(input: unknown): ParsedRequest {
       const checked = check(body, input)
-      const { format, on_disconnect, ...fields } = input as Record<string, unknown>
-      return {
-        message: toMessage(fields),
-        options: { format: checked.format, on_disconnect: checked.on_disconnect },
-      }
+      const { format, smooth, progress, on_disconnect, ...fields } = input as Record<string, unknown>
+      return { message: toMessage(fields), options: checked }
     },
     /** @throws SluiceError `invalid_request` naming every parameter that is wrong */
     fromQuery(input: unknown): ParsedRequest {
-      const { format, ...fields } = check(query, input)
-      return { message: toMessage(fields), options: { format } }
+      const { format, smooth, progress, ...fields } = check(query, input)
+      return { message: toMessage(fields), options: { format, smooth, progress } }
     },
-    /** Parameters of a request for a stream that exists: `format` and `after`. */
-    attachment(input: unknown): { format?: string | undefined; after?: string | undefined } {
+    /** Parameters of a request for a stream that exists. */
+    attachment(input: unknown): Pick<StreamOptions, 'format' | 'smooth'> & { after?: string | undefined } {
       return check(attachment, input)
     },
   }

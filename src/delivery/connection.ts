@@ -1,8 +1,9 @@
 import type { LogEvent } from '../core/events.ts'
-import type { Encoder, Format } from '../core/format.ts'
+import type { Encoder, Format, SmoothUnit } from '../core/format.ts'
 import type { Cursor, StreamLog } from '../core/ports.ts'
 import { Frames } from '../core/sse.ts'
 import type { Sweep, Swept } from '../core/sweep.ts'
+import { recutter, Smoother } from './smooth.ts'
 
 /** A client's socket, as far as a connection knows it. */
 export interface Outlet {
@@ -18,6 +19,8 @@ export interface Outlet {
 
 export interface ConnectionOptions {
   readonly format: Format
+  /** Cut the text into these for reading, and pace them. */
+  readonly smooth?: SmoothUnit | undefined
   /** The number of the last frame the client already has. */
   readonly after: number
   /** A frameless connection this long gets a heartbeat, in milliseconds. */
@@ -41,6 +44,7 @@ export class Connection implements Swept {
   readonly #cursor: Cursor
   readonly #frames: Frames
   readonly #encode: Encoder
+  readonly #smoother: Smoother | undefined
   #outlet: Outlet | undefined
   #blocked = false
   #ended = false
@@ -55,6 +59,7 @@ export class Connection implements Swept {
     this.#options = options
     this.#frames = new Frames(log.id, options.after)
     this.#encode = options.format.encoder()
+    this.#smoother = options.smooth && new Smoother(options.smooth)
     this.#cursor = log.cursor(() => this.#pump())
   }
 
@@ -90,6 +95,7 @@ export class Connection implements Swept {
     const taken = this.#written - pending
     if (pending === 0 || taken > this.#taken) this.#lastProgressAt = now
     this.#taken = taken
+    if (this.#smoother) this.#pump()
     if (now - this.#lastProgressAt >= this.#options.clientStallMs) outlet.destroy()
     else if (!this.#ended && !this.#blocked && now - this.#lastWriteAt >= this.#options.heartbeatMs) {
       this.#write(outlet, this.#options.format.heartbeat)
@@ -102,8 +108,9 @@ export class Connection implements Swept {
     try {
       while (!this.#blocked && !this.#ended) {
         const events = this.#cursor.next(eventsPerWrite)
-        if (events.length === 0) return
-        this.#send(events, outlet)
+        const due = this.#smoother?.pass(events, performance.now()) ?? events
+        if (events.length === 0 && due.length === 0) return
+        this.#send(due, outlet)
       }
     } catch (fault) {
       // The run and the other readers go on: it is this connection that cannot.
@@ -131,9 +138,10 @@ export class Connection implements Swept {
 }
 
 /** How many frames `format` makes of these events. */
-export function countFrames(format: Format, events: Iterable<LogEvent>): number {
+export function countFrames(format: Format, events: readonly LogEvent[], smooth?: SmoothUnit): number {
   const frames = new Frames('', Number.POSITIVE_INFINITY)
   const encode = format.encoder()
-  for (const event of events) encode(event, frames)
+  const recut = smooth && recutter(smooth)
+  for (const event of recut ? events.flatMap(recut) : events) encode(event, frames)
   return frames.count
 }

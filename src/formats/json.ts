@@ -8,7 +8,13 @@ import { comment, type Frames } from '../core/sse.ts'
 const formatVersion = 1
 
 /** The default format: one JSON object a frame, told apart by `type`. */
-export const json: Format = { name: 'json', headers: {}, heartbeat: comment('heartbeat'), encoder }
+export const json: Format = {
+  name: 'json',
+  headers: {},
+  heartbeat: comment('heartbeat'),
+  smoothable: true,
+  encoder,
+}
 
 function encoder(): Encoder {
   const blocks: Blocks = new Map()

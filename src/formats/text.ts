@@ -6,7 +6,13 @@ import { comment, type Frames } from '../core/sse.ts'
 const endMark = '[DONE]'
 
 /** Claude's text and nothing else: for `curl`, and for pages that append `event.data` to an element. */
-export const text: Format = { name: 'text', headers: {}, heartbeat: comment('heartbeat'), encoder }
+export const text: Format = {
+  name: 'text',
+  headers: {},
+  heartbeat: comment('heartbeat'),
+  smoothable: true,
+  encoder,
+}
 
 function encoder(): Encoder {
   let afterCr = false

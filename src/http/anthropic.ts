@@ -48,7 +48,7 @@ export function anthropicRoutes(
       const { stream, ...body } = request.body as MessageRequest & { stream?: boolean }
       const message: MessageRequest = { ...body, ...dialectOf(request) }
       const run = streams.start({ request: message, onDisconnect: 'cancel', requestId: request.id })
-      if (stream) return attacher.attachWhenOpen(request, reply, run, anthropic)
+      if (stream) return attacher.attachWhenOpen(request, reply, run, { format: anthropic })
       // Read as a stream all the same: a long answer would outlast any limit on a silent connection to Claude.
       return reply.send((await attacher.collect(reply, run)).message)
     })

@@ -2,7 +2,7 @@ import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describeFault, SluiceError } from '../core/errors.ts'
 import { type DoneEvent, isTerminal } from '../core/events.ts'
-import type { Format } from '../core/format.ts'
+import type { Format, SmoothUnit } from '../core/format.ts'
 import { type Message, snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { parsePosition } from '../core/position.ts'
@@ -16,6 +16,14 @@ export interface AttachOptions {
   readonly client_stall_ms: number
   /** How long a POST waits for upstream before it answers 200 all the same, in milliseconds. */
   readonly commit_after_ms: number
+}
+
+/** How a client wants to read a stream. */
+export interface View {
+  readonly format: Format
+  readonly smooth?: SmoothUnit | undefined
+  /** The number of the last frame it has already. */
+  readonly after?: number | undefined
 }
 
 /** A whole answer and how it ended. */
@@ -36,17 +44,17 @@ export class Attacher {
     this.#log = log
   }
 
-  /** Streams a log from frame `after` on. */
-  attach(request: FastifyRequest, reply: FastifyReply, log: StreamLog, format: Format, after = 0): void {
-    this.#connect(request, reply, log, format, after).open()
+  /** Streams a log from frame `view.after` on. */
+  attach(request: FastifyRequest, reply: FastifyReply, log: StreamLog, view: View): void {
+    this.#connect(request, reply, log, view).open()
   }
 
   /**
    * Streams a new run, once upstream has said something or `commit_after_ms` is over.
    * @throws SluiceError when the run failed before that: the response is still free for an HTTP status
    */
-  async attachWhenOpen(request: FastifyRequest, reply: FastifyReply, run: Run, format: Format): Promise<void> {
-    const connection = this.#connect(request, reply, run.log, format, 0)
+  async attachWhenOpen(request: FastifyRequest, reply: FastifyReply, run: Run, view: View): Promise<void> {
+    const connection = this.#connect(request, reply, run.log, view)
     const failure = await this.opened(run, reply)
     if (failure && connection.alive) throw failure
     connection.open()
@@ -82,11 +90,12 @@ export class Attacher {
   }
 
   /** Makes the client a reader of the log before its response has begun, so that its leaving counts from the start. */
-  #connect(request: FastifyRequest, reply: FastifyReply, log: StreamLog, format: Format, after: number) {
+  #connect(request: FastifyRequest, reply: FastifyReply, log: StreamLog, { format, after = 0, smooth }: View) {
     const { raw } = reply
     const connection = new Connection(log, {
       format,
       after,
+      smooth,
       heartbeatMs: this.#options.heartbeat_ms,
       clientStallMs: this.#options.client_stall_ms,
       sweep: this.#sweep,
@@ -161,9 +170,9 @@ export function requestedPosition(lastEventId: string | undefined, after: string
  * @returns `'at end'` when the client has the terminal frame already
  * @throws SluiceError `invalid_position` beyond what the stream has sent
  */
-export async function checkPosition(log: StreamLog, format: Format, after: number): Promise<'behind' | 'at end'> {
+export async function checkPosition(log: StreamLog, { format, smooth, after = 0 }: View): Promise<'behind' | 'at end'> {
   const events = await log.history()
-  const count = countFrames(format, events)
+  const count = countFrames(format, events, smooth)
   if (after > count) throw new SluiceError('invalid_position')
   const last = events.at(-1)
   return after === count && last && isTerminal(last) ? 'at end' : 'behind'

@@ -4,10 +4,10 @@ import type { Format } from '../core/format.ts'
 import { snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { parsePosition } from '../core/position.ts'
-import { type Defaults, type DisconnectPolicy, requestReader } from '../core/request.ts'
+import { type Defaults, type DisconnectPolicy, requestReader, type StreamOptions } from '../core/request.ts'
 import { type FormatName, formats } from '../formats/registry.ts'
 import type { Streams } from '../run/streams.ts'
-import { type Attacher, checkPosition, requestedPosition } from './attach.ts'
+import { type Attacher, checkPosition, requestedPosition, type View } from './attach.ts'
 
 export interface StreamRoutesOptions extends Defaults {
   readonly on_disconnect: DisconnectPolicy
@@ -27,26 +27,35 @@ export function streamRoutes(
     if (lastEventId !== undefined) {
       const position = parsePosition(lastEventId)
       if (!position) throw new SluiceError('invalid_position')
-      const { format } = request.query as { format?: string }
-      return resume(request, reply, position.stream, formatNamed(format), position.n)
+      const { format, smooth } = request.query as Record<string, unknown>
+      return resume(request, reply, position.stream, {
+        ...viewOf(read.attachment({ format, smooth })),
+        after: position.n,
+      })
     }
     const { message, options: chosen } = read.fromQuery(request.query)
-    const run = streams.start({ request: message, onDisconnect: options.on_disconnect, requestId: request.id })
+    const view = viewOf(chosen)
+    const { progress } = chosen
+    const onDisconnect = options.on_disconnect
+    const run = streams.start({ request: message, onDisconnect, progress, requestId: request.id })
     // EventSource takes any status but 200 as final, so what happens from here on is told in the stream.
-    attacher.attach(request, reply, run.log, formatNamed(chosen.format))
+    attacher.attach(request, reply, run.log, view)
   })
 
   async function post(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
     const { message, options: chosen } = read.fromBody(request.body)
+    const view = viewOf(chosen)
     const detached = wantsJson(request)
     const onDisconnect = chosen.on_disconnect ?? (detached ? 'finish' : options.on_disconnect)
-    const run = streams.start({ request: message, onDisconnect, requestId: request.id })
-    if (!detached) return attacher.attachWhenOpen(request, reply, run, formatNamed(chosen.format))
+    const run = streams.start({ request: message, onDisconnect, progress: chosen.progress, requestId: request.id })
+    if (!detached) return attacher.attachWhenOpen(request, reply, run, view)
     const failure = await attacher.opened(run, reply)
     if (failure) throw failure
     const { id } = run.log
     const url = `/streams/${id}`
-    const events_url = chosen.format ? `${url}?format=${chosen.format}` : url
+    const { format, smooth } = chosen
+    const query = new URLSearchParams({ ...(format && { format }), ...(smooth && { smooth }) })
+    const events_url = query.size > 0 ? `${url}?${query}` : url
     return reply.code(201).headers({ location: url, 'x-stream-id': id }).send({ id, url, events_url })
   }
   app.post('/stream', post)
@@ -54,16 +63,11 @@ export function streamRoutes(
 
   app.get<{ Params: { id: string } }>('/streams/:id', async (request, reply) => {
     const { id } = request.params
-    const { format, after } = read.attachment(request.query)
+    const { after, ...chosen } = read.attachment(request.query)
     const log = await known(id)
     if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(log))
-    return resume(
-      request,
-      reply,
-      id,
-      formatNamed(format),
-      requestedPosition(headerOf(request, 'last-event-id'), after, id),
-    )
+    const position = requestedPosition(headerOf(request, 'last-event-id'), after, id)
+    return resume(request, reply, id, { ...viewOf(chosen), after: position })
   })
 
   app.delete<{ Params: { id: string } }>('/streams/:id', async (request) => {
@@ -80,10 +84,10 @@ export function streamRoutes(
   }
 
   /** Attaches to a stream that exists; nothing is ever generated anew for a client that has been here before. */
-  async function resume(request: FastifyRequest, reply: FastifyReply, id: string, format: Format, after?: number) {
+  async function resume(request: FastifyRequest, reply: FastifyReply, id: string, view: View) {
     const log = await known(id)
-    if (after && (await checkPosition(log, format, after)) === 'at end') return reply.code(204).send()
-    return attacher.attach(request, reply, log, format, after)
+    if (view.after && (await checkPosition(log, view)) === 'at end') return reply.code(204).send()
+    return attacher.attach(request, reply, log, view)
   }
 }
 
@@ -93,12 +97,15 @@ async function describe(log: StreamLog) {
   return { id: log.id, status: type, created_at: log.createdAt.toISOString(), message, ...facts }
 }
 
-function formatNamed(name: string | undefined): Format {
-  if (name === undefined) return formats.json
-  if (!Object.hasOwn(formats, name)) {
-    throw new SluiceError('invalid_request', { message: `format: must be one of ${Object.keys(formats).join(', ')}` })
+/** @throws SluiceError `invalid_request` when the format's text is not for people to read */
+export function viewOf({ format = 'json', smooth }: Pick<StreamOptions, 'format' | 'smooth'>): View {
+  const named: Format = formats[format as FormatName]
+  if (smooth && !named.smoothable) {
+    const smoothable = Object.values<Format>(formats).filter((each) => each.smoothable)
+    const names = smoothable.map(({ name }) => name).join(', ')
+    throw new SluiceError('invalid_request', { message: `smooth: works with the formats ${names}` })
   }
-  return formats[name as FormatName]
+  return { format: named, smooth }
 }
 
 /** An empty header counts as absent. */

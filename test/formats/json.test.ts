@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { Delta, escapeJson } from '../../src/core/delta.ts'
 import type { LogEvent } from '../../src/core/events.ts'
 import { json } from '../../src/formats/json.ts'
-import { done, failed, fold, logOf, parse, start, streamId } from '../support/logs.ts'
+import { done, failed, fold, logOf, parse, streamId } from '../support/logs.ts'
 import { expectedOf, recordings } from '../support/recordings.ts'
 
 type Frame = Record<string, unknown>
