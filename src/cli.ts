@@ -1,5 +1,7 @@
 #!/usr/bin/env node
+import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { z } from 'zod'
 import { type App, startApp } from './app.ts'
 import { type Config, ConfigError, loadConfig } from './config.ts'
 import { describeFault } from './core/errors.ts'
@@ -32,6 +34,7 @@ async function main(args: string[]): Promise<void> {
     allowPositionals: true,
     options: {
       help: { type: 'boolean', short: 'h' },
+      version: { type: 'boolean', short: 'v' },
       port: { type: 'string' },
       host: { type: 'string' },
       defaults: { type: 'string' },
@@ -39,11 +42,19 @@ async function main(args: string[]): Promise<void> {
   })
   const [command = 'serve'] = positionals
   if (values.help) return print(help)
+  if (values.version) return print(`${readVersion()}\n`)
+  if (positionals.length > 1) throw new UsageError(`too many words: ${positionals.join(' ')}`)
   if (command === 'serve') return serve()
   if (command === 'demo') return demo()
   if (command === 'simulate') return simulate(values)
-  complain(`sluice: there is no command '${command}'\n\n${help}`)
-  process.exitCode = usageExit
+  throw new UsageError(`there is no command '${command}'`)
+}
+
+class UsageError extends Error {}
+
+function readVersion(): string {
+  const file = new URL('../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
 async function serve(): Promise<void> {
@@ -125,7 +136,15 @@ function fail(thrown: unknown): never {
     complain(thrown.faults.map((fault) => `sluice: ${fault}\n`).join(''))
     process.exit(configurationExit)
   }
-  complain(`sluice: ${thrown instanceof Error ? thrown.message : thrown}\n`)
+  const { code = '', message }: NodeJS.ErrnoException = thrown instanceof Error ? thrown : new Error(String(thrown))
+  if (thrown instanceof UsageError || code.startsWith('ERR_PARSE_ARGS')) {
+    complain(`sluice: ${message}\n\n${help}`)
+    process.exit(usageExit)
+  }
+  if (thrown instanceof z.ZodError) complain(`sluice: ${z.prettifyError(thrown)}\n`)
+  else if (code === 'EADDRINUSE')
+    complain(`sluice: the port is taken; set PORT to another one, or to 0 for any free one (${message})\n`)
+  else complain(`sluice: ${message}\n`)
   process.exit(1)
 }
 

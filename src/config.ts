@@ -139,6 +139,9 @@ export function loadConfig(env: Env = process.env): Config {
   const tree = readTree(env, faults)
   overlayEnv(tree, env, faults)
   const apiKey = readSecret(env, 'ANTHROPIC_API_KEY', faults)
+  if (apiKey !== undefined && !/^[\x21-\x7e]+$/.test(apiKey)) {
+    faults.push('ANTHROPIC_API_KEY: holds a character that no key has (a blank, or an ellipsis of an example)')
+  }
   const parsed = configSchema.safeParse(tree)
   for (const issue of parsed.error?.issues ?? []) faults.push(`${issue.path.join('.') || 'file'}: ${issue.message}`)
   if (!parsed.success || faults.length > 0) throw new ConfigError(faults)

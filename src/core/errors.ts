@@ -12,6 +12,11 @@ export const errorTable = {
     retryable: false,
     message: 'The resume position is malformed or lies beyond what this stream has sent.',
   },
+  origin_not_allowed: {
+    status: 403,
+    retryable: false,
+    message: 'Pages of other sites may not use this server. Add their origin to server.cors_origins if they should.',
+  },
   stream_not_found: {
     status: 404,
     retryable: false,

@@ -166,8 +166,10 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
     /** @throws SluiceError `invalid_request` naming every field that is wrong */
     fromBody(input: unknown): ParsedRequest {
       const checked = check(body, input)
-      const { format, smooth, progress, on_disconnect, ...fields } = input as Record<string, unknown>
-      return { message: toMessage(fields), options: checked }
+      const fields = { ...(input as Record<string, unknown>) }
+      for (const option of Object.keys(options)) delete fields[option]
+      const { format, smooth, progress, on_disconnect } = checked
+      return { message: toMessage(fields), options: { format, smooth, progress, on_disconnect } }
     },
     /** @throws SluiceError `invalid_request` naming every parameter that is wrong */
     fromQuery(input: unknown): ParsedRequest {
@@ -185,7 +187,26 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
 export function check<T>(schema: z.ZodType<T>, input: unknown): T {
   const result = schema.safeParse(input)
   if (result.success) return result.data
-  const faults = result.error.issues.slice(0, 5).map((issue) => `${issue.path.join('.') || 'body'}: ${issue.message}`)
-  const more = result.error.issues.length > 5 ? ` (and ${result.error.issues.length - 5} more)` : ''
-  throw new SluiceError('invalid_request', { message: sanitize(faults.join('; ') + more) })
+  const faults = result.error.issues.flatMap(describeIssue)
+  const more = faults.length > 5 ? ` (and ${faults.length - 5} more)` : ''
+  throw new SluiceError('invalid_request', { message: sanitize(faults.slice(0, 5).join('; ') + more) })
+}
+
+function describeIssue(issue: z.core.$ZodIssue): string[] {
+  const path = issue.path.join('.')
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => `${path === '' ? key : `${path}.${key}`}: is not known here`)
+  }
+  // A union says only that nothing fitted; the branch that came furthest says what is wrong.
+  const deeper =
+    issue.code === 'invalid_union' ? issue.errors.toSorted((a, b) => depthOf(b) - depthOf(a))[0] : undefined
+  if (deeper && depthOf(deeper) > 0) {
+    return deeper.flatMap((each) => describeIssue({ ...each, path: [...issue.path, ...each.path] }))
+  }
+  const missing = issue.message.endsWith('received undefined')
+  return [`${path || 'body'}: ${missing ? 'is missing' : issue.message}`]
+}
+
+function depthOf(issues: readonly z.core.$ZodIssue[]): number {
+  return Math.max(...issues.map((issue) => issue.path.length))
 }

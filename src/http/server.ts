@@ -53,6 +53,7 @@ export async function createServer(options: ServerOptions, log: HttpLog): Promis
     reply.header('x-request-id', request.id)
     reply.header('x-content-type-options', 'nosniff')
     if (!isAllowedHost(request.headers.host, options.allowed_hosts)) throw new SluiceError('host_not_allowed')
+    if (isForeignPage(request, options.cors_origins)) throw new SluiceError('origin_not_allowed')
   })
   if (options.cors_origins.length > 0) await app.register(cors, corsOptions(options.cors_origins))
   acceptJsonOnly(app)
@@ -135,7 +136,10 @@ function sendError(
   shape: ErrorShape = ownShape,
 ): FastifyReply {
   const { status, body } = shape(error, request.id)
-  if (error.retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(error.retryAfterMs))
+  const waiting =
+    error.retryable && (status === 429 || status === 503 || status === 529) ? standardRetryAfterMs : undefined
+  const retryAfterMs = error.retryAfterMs ?? waiting
+  if (retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(retryAfterMs))
   // Both big SDKs ask this before their own table of statuses, which would send again what cannot go well.
   if (shape !== ownShape) reply.header('x-should-retry', String(error.retryable))
   // What of the body has not been read would be taken for the next request.
@@ -143,8 +147,11 @@ function sendError(
   return reply.code(status).headers({ 'cache-control': 'no-store', 'x-request-id': request.id }).send(body)
 }
 
+/** For failures that pass by themselves, when nobody has said how soon. */
+const standardRetryAfterMs = 2_000
+
 /** Whole seconds, at least one and at most five minutes: nobody should wait on a header for longer. */
-export function retryAfterSeconds(milliseconds: number): number {
+function retryAfterSeconds(milliseconds: number): number {
   return Math.min(300, Math.max(1, Math.ceil(milliseconds / 1000)))
 }
 
@@ -180,6 +187,15 @@ export function isAllowedHost(header: string | undefined, allowed: readonly stri
   if (allowed.length === 0) return true
   const host = (header ?? '').toLowerCase().replace(/:\d+$/, '')
   return allowed.includes(host)
+}
+
+/**
+ * Without CORS permission a page cannot read an answer, but it can have one generated: an `<img>` is enough to spend.
+ * Browsers say where a request comes from, and no page can make them say otherwise.
+ * @see https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header
+ */
+function isForeignPage({ headers }: FastifyRequest, origins: readonly string[]): boolean {
+  return headers['sec-fetch-site'] === 'cross-site' && !origins.includes(headers.origin ?? '')
 }
 
 const clientErrorCodes: Record<string, ErrorCode> = {

@@ -3,6 +3,8 @@ import type { ClaudeEvent, ProgressEvent, Timing } from '../core/events.ts'
 import { estimateUsage, mergeUsage, noUsage, type Usage } from '../core/usage.ts'
 
 const progressIntervalMs = 250
+/** A rate over less time than this says nothing. */
+const leastSeconds = 0.1
 
 /** Keeps account of one run: tokens, times, and how Claude said it stopped. */
 export class Ledger {
@@ -75,7 +77,7 @@ export class Ledger {
     return {
       ttft_ms: first === undefined ? null : Math.round(first - this.startedAt),
       duration_ms: Math.round(now - this.startedAt),
-      tokens_per_second: seconds > 0 ? Math.round((this.usage().output_tokens / seconds) * 10) / 10 : null,
+      tokens_per_second: seconds >= leastSeconds ? Math.round((this.usage().output_tokens / seconds) * 10) / 10 : null,
     }
   }
 }

@@ -25,14 +25,20 @@ const sentences = [
 
 /** Words with the blanks behind them, for ever. */
 function* words(): Generator<string> {
-  for (;;) for (const sentence of sentences) yield* `${sentence} `.match(/\S+\s*/g) ?? []
+  for (;;) yield* wordsOf(answer)
+}
+
+const answer = sentences.map((sentence) => (sentence.endsWith('\n') ? sentence : `${sentence} `)).join('')
+
+function wordsOf(text: string): string[] {
+  return text.match(/\S+\s*/g) ?? []
 }
 
 /** The events of an answer to `request`, lazily, as an endless one must not fill the memory. */
 export function* compose(request: SimulatedRequest, scenario: Scenario, id: string): Generator<WireEvent> {
   const result = toolResult(request)
   const wanted = scenario.tool ?? (result === undefined ? askedTool(request) : undefined)
-  const planned = scenario.text ?? (wanted ? 8 : 80)
+  const planned = scenario.text ?? (wanted ? 8 : wordsOf(answer).length)
   const texts = Math.min(planned, request.max_tokens)
   const tool = texts < planned ? undefined : wanted
   const thinking = scenario.thinking ?? 0

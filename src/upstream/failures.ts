@@ -54,7 +54,7 @@ export function openError(thrown: unknown): SluiceError {
   if (thrown instanceof APIUserAbortError) return new SluiceError('upstream_error', { reason: 'aborted' })
   if (thrown instanceof APIConnectionError) return connectionError(thrown.cause ?? thrown, 'upstream_unreachable')
   if (thrown instanceof APIError && thrown.status !== undefined) return statusError(thrown, thrown.status)
-  return new SluiceError('upstream_error', { cause: thrown, reason: thrown instanceof Error ? thrown.name : 'unknown' })
+  return new SluiceError('internal', { cause: thrown, reason: thrown instanceof Error ? thrown.name : 'unknown' })
 }
 
 function statusError(error: APIError, status: number): SluiceError {

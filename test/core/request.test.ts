@@ -123,7 +123,7 @@ describe('fromBody', () => {
     ['an unknown format', { prompt: 'hi', format: 'xml' }, /^format: .*json.*text/],
     ['an unknown policy', { prompt: 'hi', on_disconnect: 'never' }, /^on_disconnect: /],
     ['an unknown key', { prompt: 'hi', base_url: 'x' }, /base_url/],
-    ['an unknown key in a message', { messages: [{ role: 'user', content: 'hi', name: 'x' }] }, /^messages\.0: .*name/],
+    ['an unknown key in a message', { messages: [{ role: 'user', content: 'hi', name: 'x' }] }, /^messages\.0\.name: /],
     ['an unknown role', { messages: [{ role: 'tool', content: 'hi' }] }, /^messages\.0\.role: /],
     ['no content', { messages: [{ role: 'user' }] }, /^messages\.0\.content: /],
     ['a block without type', user([{ text: 'hi' }]), /^messages\.0\.content/],

@@ -87,8 +87,8 @@ describe('openError', () => {
     expect(openError(new APIUserAbortError())).toMatchObject({ code: 'upstream_error', reason: 'aborted' })
     const own = new SluiceError('upstream_protocol')
     expect(openError(own)).toBe(own)
-    expect(openError(new TypeError('secret'))).toMatchObject({ code: 'upstream_error', reason: 'TypeError' })
-    expect(openError('secret')).toMatchObject({ code: 'upstream_error', reason: 'unknown' })
+    expect(openError(new TypeError('secret'))).toMatchObject({ code: 'internal', reason: 'TypeError' })
+    expect(openError('secret')).toMatchObject({ code: 'internal', reason: 'unknown' })
   })
 })
 
