@@ -29,14 +29,17 @@ export function recutter(unit: SmoothUnit): (event: LogEvent) => LogEvent[] {
   function release(): LogEvent[] {
     const rest = held
     held = undefined
-    return rest && rest.text !== '' ? [toDelta(rest.kind, rest.index, rest.text)] : []
+    if (!rest || rest.text === '') return []
+    const pieces = unit === 'line' || inRow ? [rest.text] : segments(rest.text, unit)
+    return pieces.map((piece) => toDelta(rest.kind, rest.index, piece))
   }
 
   return (event) => {
     if (event.type === 'progress') return [event]
     if (event.type !== 'delta' || event.kind === 'input_json') {
+      const before = release()
       inRow = false
-      return [...release(), event]
+      return [...before, event]
     }
     const { kind, index } = event
     const before = held?.kind === kind && held.index === index ? [] : release()
@@ -114,6 +117,8 @@ function openSegments(text: string, unit: 'word' | 'sentence'): { pieces: string
 
 /** No event waits longer than this for its turn, in milliseconds: how far a reader may lag behind Claude. */
 const maxLagMs = 400
+/** A pause of Claude's must not let the burst behind it out at once. */
+const maxCreditMs = 50
 
 /** Cuts events anew and lets them out a few at a time, so that text which comes in bursts is read as a flow. */
 export class Smoother {
@@ -134,7 +139,7 @@ export class Smoother {
     const queue = this.#queue
     for (const event of events) for (const piece of this.#recut(event)) queue.push({ event: piece, at: now })
     if (queue.length === 0) return []
-    let count = Math.min(queue.length, Math.ceil((queue.length * (now - this.#lastAt)) / maxLagMs))
+    let count = Math.min(queue.length, Math.ceil((queue.length * Math.min(now - this.#lastAt, maxCreditMs)) / maxLagMs))
     while (count < queue.length && now - (queue[count]?.at ?? now) >= maxLagMs) count++
     if (count === 0) return []
     this.#lastAt = now
