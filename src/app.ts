@@ -1,9 +1,12 @@
 import type { Logger } from 'pino'
 import { type Config, isLoopback } from './config.ts'
 import { Sweep } from './core/sweep.ts'
+import { agUiRoutes } from './http/ag-ui.ts'
 import { anthropicRoutes } from './http/anthropic.ts'
 import { Attacher } from './http/attach.ts'
+import { chatRoutes } from './http/chat.ts'
 import { healthRoutes } from './http/health.ts'
+import { openaiRoutes } from './http/openai.ts'
 import { createServer } from './http/server.ts'
 import { streamRoutes } from './http/streams.ts'
 import { memoryStore } from './log/memory.ts'
@@ -32,7 +35,7 @@ const loopbackHosts = ['localhost', '127.0.0.1', '[::1]']
 export async function startApp(config: Config & { apiKey: string }, logger: Logger): Promise<App> {
   const { server, upstream, streams: limits } = config
   const sweep = new Sweep()
-  const store = memoryStore(limits.retention_ms)
+  const store = memoryStore({ retentionMs: limits.retention_ms, maxBytes: limits.max_total_bytes })
   const claude = anthropicUpstream({
     apiKey: config.apiKey,
     baseUrl: upstream.base_url,
@@ -60,7 +63,10 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   const attacher = new Attacher(limits, sweep, logger)
   healthRoutes(app, streams)
   streamRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
+  chatRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   await anthropicRoutes(app, streams, attacher, claude, logger)
+  await openaiRoutes(app, streams, attacher, upstream, logger)
+  agUiRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   const url = await app.listen({ host: server.host, port: server.port, backlog: 4096 })
   logger.info({ url }, 'listening')
 

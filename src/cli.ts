@@ -7,7 +7,7 @@ import { type Config, ConfigError, loadConfig } from './config.ts'
 import { describeFault } from './core/errors.ts'
 import { parseScenario, scenarioFields } from './simulator/scenario.ts'
 import { Simulator } from './simulator/server.ts'
-import { createLogger } from './telemetry/logger.ts'
+import { createLogger, flushLogs } from './telemetry/logger.ts'
 
 /** EX_CONFIG of sysexits.h: started again as it is, it will fail again. */
 const configurationExit = 78
@@ -66,11 +66,12 @@ async function serve(): Promise<void> {
   }
   const logger = createLogger(config.telemetry.log_level)
   const app = await startApp({ ...config, apiKey: config.apiKey }, logger)
-  stopOnSignals(app)
+  stopOnSignals(app, () => flushLogs(logger))
   // A defect outside every stream: the state of the process is unknown, but its streams can still end properly.
   process.on('uncaughtException', (error) => {
     logger.fatal({ fault: describeFault(error) }, 'uncaught exception')
-    app.shutDown().then(() => process.exit(1), fail)
+    const ended = app.shutDown().then(() => flushLogs(logger))
+    ended.then(() => process.exit(1), fail)
   })
 }
 

@@ -76,6 +76,7 @@ const configSchema = z.strictObject({
     grace_ms: milliseconds(15_000, 0),
     retention_ms: milliseconds(300_000, 0),
     max_bytes: bytes(16 * 1024 * 1024),
+    max_total_bytes: bytes(512 * 1024 * 1024),
     max_streams: z.int().min(1).max(1_000_000).default(5_000),
     commit_after_ms: milliseconds(1_000, 0),
     heartbeat_ms: milliseconds(15_000, 10),

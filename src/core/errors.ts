@@ -6,7 +6,11 @@
 export const errorTable = {
   invalid_request: { status: 400, retryable: false, message: 'The request is not valid.' },
   invalid_json: { status: 400, retryable: false, message: 'The body is not valid JSON in UTF-8.' },
-  body_too_deep: { status: 400, retryable: false, message: 'The JSON body is nested too deeply.' },
+  body_too_complex: {
+    status: 400,
+    retryable: false,
+    message: 'The JSON body is nested too deeply or holds too many values.',
+  },
   invalid_position: {
     status: 400,
     retryable: false,
@@ -141,7 +145,9 @@ const keyShape = /\b(?:(?:sk|pk|key)[-_ ][\w-]{6,}|bearer\s+[^\s"',;()]{6,})/gi
 
 /** One line of foreign text made fit to show: no control characters, nothing key-shaped, at most 300 characters. */
 export function sanitize(text: string): string {
+  // Cut first: a pattern over megabytes of one line overflows the matcher's stack.
   const line = text
+    .slice(0, 2_000)
     .replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')
     .replace(keyShape, '[redacted]')
     .trim()

@@ -1,4 +1,4 @@
-import type { LogEvent, UpstreamEvent } from './events.ts'
+import type { LogEvent, TerminalEvent, UpstreamEvent } from './events.ts'
 import type { MessageRequest } from './request.ts'
 
 /** A reader's place in a log. It starts at the first event. */
@@ -27,12 +27,16 @@ export interface StreamLog {
   cursor(wake: () => void): Cursor
   /** All events so far, without counting as a reader. */
   history(): Promise<readonly LogEvent[]>
+  /** How it ended, if it has. */
+  terminal(): Promise<TerminalEvent | undefined>
   /** Asks the owner of the run to stop it and resolves when the log is sealed. */
   stop(): Promise<void>
 }
 
 /** Where logs live. */
 export interface LogStore {
+  /** Live logs take up all the room there is: no new one should be begun. */
+  readonly full: boolean
   /** @param alias another name to find the log by until it is sealed; the latest log of a name has it */
   create(id: string, owner: OwnerSignals, alias?: string): StreamLog
   find(id: string): Promise<StreamLog | undefined>

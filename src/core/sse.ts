@@ -49,6 +49,11 @@ export class Frames {
     return this.#ended
   }
 
+  /** Characters collected since the last `take`. */
+  get length(): number {
+    return this.#pending.length
+  }
+
   /** A frame with one line of data, such as the output of `JSON.stringify`, which never holds a raw line break. */
   data(line: string): void {
     if (++this.#count <= this.#after) return

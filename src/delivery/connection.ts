@@ -32,8 +32,12 @@ export interface ConnectionOptions {
   onFault(fault: unknown): void
 }
 
-/** Events taken from the log for one write: all of a 64 KB upstream read at full speed, 50 KB for a client catching up. */
-const eventsPerWrite = 512
+/** Events taken from the log at a time: all of a 64 KB upstream read at full speed. */
+const eventsPerRead = 512
+/** A write ends with the event that passes this: what a client that does not read may hold, beside one event. */
+const charactersPerWrite = 64 * 1024
+/** Reads in a row that give nothing to write before others get their turn. */
+const silentReads = 16
 
 /**
  * One client reading one log in one format: a cursor, a fold, a socket. A slow client is a cursor that lags. All that a
@@ -46,6 +50,8 @@ export class Connection implements Swept {
   readonly #encode: Encoder
   readonly #smoother: Smoother | undefined
   #outlet: Outlet | undefined
+  /** Read from the log and due, not yet written. */
+  #unsent: readonly LogEvent[] = []
   #blocked = false
   #ended = false
   #lastWriteAt = 0
@@ -106,11 +112,11 @@ export class Connection implements Swept {
     const outlet = this.#outlet
     if (!outlet) return
     try {
-      while (!this.#blocked && !this.#ended) {
-        const events = this.#cursor.next(eventsPerWrite)
-        const due = this.#smoother?.pass(events, performance.now()) ?? events
-        if (events.length === 0 && due.length === 0) return
-        this.#send(due, outlet)
+      for (let silent = 0; !this.#blocked && !this.#ended; ) {
+        if (!this.#refill()) return
+        if (this.#send(outlet)) silent = 0
+        // A resume far into a long log writes nothing for a while; others get their turn meanwhile.
+        else if (++silent === silentReads) return void setImmediate(() => this.#pump())
       }
     } catch (fault) {
       // The run and the other readers go on: it is this connection that cannot.
@@ -120,14 +126,33 @@ export class Connection implements Swept {
     }
   }
 
-  #send(events: readonly LogEvent[], outlet: Outlet): void {
-    for (const event of events) this.#encode(event, this.#frames)
-    const text = this.#frames.take()
+  /** @returns whether there is anything to send */
+  #refill(): boolean {
+    if (this.#unsent.length > 0) return true
+    const events = this.#cursor.next(eventsPerRead)
+    this.#unsent = this.#smoother?.pass(events, performance.now()) ?? events
+    return this.#unsent.length > 0 || events.length > 0
+  }
+
+  /**
+   * Writes what has been read, up to the size of one write.
+   * @returns whether that was anything
+   */
+  #send(outlet: Outlet): boolean {
+    const frames = this.#frames
+    let sent = 0
+    while (sent < this.#unsent.length && frames.length < charactersPerWrite) {
+      this.#encode(this.#unsent[sent++] as LogEvent, frames)
+    }
+    this.#unsent = this.#unsent.slice(sent)
+    const text = frames.take()
     if (text !== '') this.#write(outlet, text)
-    if (!this.#frames.ended) return
-    this.#ended = true
-    this.#cursor.close()
-    outlet.end()
+    if (frames.ended) {
+      this.#ended = true
+      this.#cursor.close()
+      outlet.end()
+    }
+    return text !== ''
   }
 
   #write(outlet: Outlet, text: string): void {

@@ -53,7 +53,7 @@ const cancelled: AnthropicError = {
 const types: Partial<Record<ErrorCode, string>> = {
   invalid_request: 'invalid_request_error',
   invalid_json: 'invalid_request_error',
-  body_too_deep: 'invalid_request_error',
+  body_too_complex: 'invalid_request_error',
   invalid_position: 'invalid_request_error',
   unsupported_media_type: 'invalid_request_error',
   upstream_invalid_request: 'invalid_request_error',

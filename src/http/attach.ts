@@ -1,7 +1,7 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describeFault, SluiceError } from '../core/errors.ts'
-import { type DoneEvent, isTerminal } from '../core/events.ts'
+import type { DoneEvent } from '../core/events.ts'
 import type { Format, SmoothUnit } from '../core/format.ts'
 import { type Message, snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
@@ -170,10 +170,24 @@ export function requestedPosition(lastEventId: string | undefined, after: string
  * @returns `'at end'` when the client has the terminal frame already
  * @throws SluiceError `invalid_position` beyond what the stream has sent
  */
-export async function checkPosition(log: StreamLog, { format, smooth, after = 0 }: View): Promise<'behind' | 'at end'> {
-  const events = await log.history()
-  const count = countFrames(format, events, smooth)
+export async function checkPosition(log: StreamLog, view: View): Promise<'behind' | 'at end'> {
+  const ended = await log.terminal()
+  const count = ended ? await finalCount(log, view) : countFrames(view.format, await log.history(), view.smooth)
+  const { after = 0 } = view
   if (after > count) throw new SluiceError('invalid_position')
-  const last = events.at(-1)
-  return after === count && last && isTerminal(last) ? 'at end' : 'behind'
+  return ended && after === count ? 'at end' : 'behind'
+}
+
+/** Counting folds the whole log: for a finished one, whose counts no longer change, once a format. */
+const finalCounts = new WeakMap<StreamLog, Map<string, number>>()
+
+async function finalCount(log: StreamLog, { format, smooth }: View): Promise<number> {
+  const counts = finalCounts.get(log) ?? new Map<string, number>()
+  finalCounts.set(log, counts)
+  const key = `${format.name} ${smooth}`
+  const known = counts.get(key)
+  if (known !== undefined) return known
+  const count = countFrames(format, await log.history(), smooth)
+  counts.set(key, count)
+  return count
 }

@@ -3,11 +3,14 @@ import { SluiceError } from '../core/errors.ts'
 
 /** Claude's own schemas stay far below this; `[` repeated a million times stalls JSON.parse for 400 ms. */
 const maxDepth = 64
+/** A conversation of a thousand turns has some ten thousand; checking a million takes the schema two seconds. */
+const maxValues = 100_000
 
 const OPEN_BRACKET = 0x5b
 const CLOSE_BRACKET = 0x5d
 const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
+const COMMA = 0x2c
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
@@ -28,7 +31,7 @@ export function acceptJsonOnly(app: FastifyInstance): void {
     if (!/^utf-?8$/i.test(charset) || encoding !== 'identity') {
       return done(new SluiceError('unsupported_media_type'))
     }
-    if (nestsDeeperThan(maxDepth, bytes)) return done(new SluiceError('body_too_deep'))
+    if (isTooComplex(bytes)) return done(new SluiceError('body_too_complex'))
     let text: string
     try {
       text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
@@ -43,9 +46,10 @@ export function acceptJsonOnly(app: FastifyInstance): void {
   })
 }
 
-/** One pass over the bytes, before the parser recurses. */
-export function nestsDeeperThan(limit: number, json: Uint8Array): boolean {
+/** One pass over the bytes, before the parser recurses and the schema visits every value. */
+export function isTooComplex(json: Uint8Array): boolean {
   let depth = 0
+  let values = 0
   let inString = false
   for (let at = 0; at < json.length; at++) {
     const byte = json[at]
@@ -53,8 +57,9 @@ export function nestsDeeperThan(limit: number, json: Uint8Array): boolean {
     else if (inString) {
       if (byte === BACKSLASH) at++
     } else if (byte === OPEN_BRACKET || byte === OPEN_BRACE) {
-      if (++depth > limit) return true
+      if (++depth > maxDepth) return true
     } else if (byte === CLOSE_BRACKET || byte === CLOSE_BRACE) depth--
+    else if (byte === COMMA && ++values > maxValues) return true
   }
   return false
 }

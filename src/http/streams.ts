@@ -13,7 +13,7 @@ export interface StreamRoutesOptions extends Defaults {
   readonly on_disconnect: DisconnectPolicy
 }
 
-/** `/stream`, `/streams/:id` and `/api/chat`: the routes of Sluice's own formats. */
+/** `/stream` and `/streams/:id`: the routes of Sluice's own formats. */
 export function streamRoutes(
   app: FastifyInstance,
   streams: Streams,
@@ -42,7 +42,42 @@ export function streamRoutes(
     attacher.attach(request, reply, run.log, view)
   })
 
-  async function post(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  app.post('/stream', streamPost(streams, attacher, options))
+
+  app.get<{ Params: { id: string } }>('/streams/:id', async (request, reply) => {
+    const { id } = request.params
+    const { after, ...chosen } = read.attachment(request.query)
+    const log = await known(id)
+    if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(log))
+    const position = requestedPosition(headerOf(request, 'last-event-id'), after, id)
+    return resume(request, reply, id, { ...viewOf(chosen), after: position })
+  })
+
+  app.delete<{ Params: { id: string } }>('/streams/:id', async (request) => {
+    const log = await known(request.params.id)
+    await log.stop()
+    return { id: log.id, status: (await log.terminal())?.type ?? 'running' }
+  })
+
+  async function known(id: string): Promise<StreamLog> {
+    const log = await streams.find(id)
+    if (!log) throw new SluiceError('stream_not_found')
+    return log
+  }
+
+  /** Attaches to a stream that exists; nothing is ever generated anew for a client that has been here before. */
+  async function resume(request: FastifyRequest, reply: FastifyReply, id: string, view: View) {
+    const log = await known(id)
+    if (view.after && (await checkPosition(log, view)) === 'at end') return reply.code(204).send()
+    return attacher.attach(request, reply, log, view)
+  }
+}
+
+/** The handler of a POST that starts a stream, which `/api/chat` shares. */
+export function streamPost(streams: Streams, attacher: Attacher, options: StreamRoutesOptions) {
+  const read = requestReader(Object.keys(formats), options)
+
+  return async function post(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
     const { message, options: chosen } = read.fromBody(request.body)
     const view = viewOf(chosen)
     const detached = wantsJson(request)
@@ -57,37 +92,6 @@ export function streamRoutes(
     const query = new URLSearchParams({ ...(format && { format }), ...(smooth && { smooth }) })
     const events_url = query.size > 0 ? `${url}?${query}` : url
     return reply.code(201).headers({ location: url, 'x-stream-id': id }).send({ id, url, events_url })
-  }
-  app.post('/stream', post)
-  app.post('/api/chat', post)
-
-  app.get<{ Params: { id: string } }>('/streams/:id', async (request, reply) => {
-    const { id } = request.params
-    const { after, ...chosen } = read.attachment(request.query)
-    const log = await known(id)
-    if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(log))
-    const position = requestedPosition(headerOf(request, 'last-event-id'), after, id)
-    return resume(request, reply, id, { ...viewOf(chosen), after: position })
-  })
-
-  app.delete<{ Params: { id: string } }>('/streams/:id', async (request) => {
-    const log = await known(request.params.id)
-    await log.stop()
-    const { id, status } = await describe(log)
-    return { id, status }
-  })
-
-  async function known(id: string): Promise<StreamLog> {
-    const log = await streams.find(id)
-    if (!log) throw new SluiceError('stream_not_found')
-    return log
-  }
-
-  /** Attaches to a stream that exists; nothing is ever generated anew for a client that has been here before. */
-  async function resume(request: FastifyRequest, reply: FastifyReply, id: string, view: View) {
-    const log = await known(id)
-    if (view.after && (await checkPosition(log, view)) === 'at end') return reply.code(204).send()
-    return attacher.attach(request, reply, log, view)
   }
 }
 

@@ -1,34 +1,45 @@
-import { isTerminal, type LogEvent } from '../core/events.ts'
+import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Cursor, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
 import { PackedEvents, type Reader } from './packed.ts'
 
 /** A log in this process's memory. Readers hold a position each, never a copy, so a slow one costs nothing. */
 class MemoryLog implements StreamLog {
   readonly id: string
+  readonly alias: string | undefined
   readonly createdAt = new Date()
+  /** What the store has counted it for, in bytes. */
+  counted = 0
   /** Let go at the end: it holds the whole request, images and all, which a finished log must not. */
   #owner: OwnerSignals | undefined
-  readonly #onSealed: () => void
+  readonly #onGrown: (log: MemoryLog) => void
   readonly #events = new PackedEvents()
   readonly #wakes = new Map<Reader, () => void>()
-  #sealed = false
+  #terminal: TerminalEvent | undefined
 
-  constructor(id: string, owner: OwnerSignals, onSealed: () => void) {
+  constructor(id: string, alias: string | undefined, owner: OwnerSignals, onGrown: (log: MemoryLog) => void) {
     this.id = id
+    this.alias = alias
     this.#owner = owner
-    this.#onSealed = onSealed
+    this.#onGrown = onGrown
+  }
+
+  get bytes(): number {
+    return this.#events.bytes
+  }
+
+  get sealed(): boolean {
+    return this.#terminal !== undefined
   }
 
   append(events: readonly LogEvent[]): void {
-    if (this.#sealed) throw new Error('append to a sealed log')
+    if (this.sealed) throw new Error('append to a sealed log')
     const last = events.at(-1)
-    this.#sealed = last !== undefined && isTerminal(last)
+    if (last && isTerminal(last)) this.#terminal = last
     this.#events.push(events)
     for (const wake of this.#wakes.values()) wake()
-    this.#events.pack(this.#wakes.keys(), this.#sealed)
-    if (!this.#sealed) return
-    this.#owner = undefined
-    this.#onSealed()
+    this.#events.pack(this.#wakes.keys(), this.sealed)
+    if (this.sealed) this.#owner = undefined
+    this.#onGrown(this)
   }
 
   cursor(wake: () => void): Cursor {
@@ -39,7 +50,7 @@ class MemoryLog implements StreamLog {
       next: reader.next,
       close: () => {
         if (!this.#wakes.delete(reader)) return
-        this.#events.pack(this.#wakes.keys(), this.#sealed)
+        this.#events.pack(this.#wakes.keys(), this.sealed)
         this.#owner?.onReaders(this.#wakes.size)
       },
     }
@@ -49,30 +60,65 @@ class MemoryLog implements StreamLog {
     return this.#events.all()
   }
 
+  async terminal(): Promise<TerminalEvent | undefined> {
+    return this.#terminal
+  }
+
   async stop(): Promise<void> {
     await this.#owner?.onStop()
   }
 }
 
-/**
- * Logs in memory, the finished ones for as long as they may be replayed.
- * @param retentionMs from a log's end until it is forgotten
- */
-export function memoryStore(retentionMs: number): LogStore {
-  const logs = new Map<string, StreamLog>()
+export interface MemoryOptions {
+  /** From a log's end until it is forgotten, in milliseconds. */
+  readonly retentionMs: number
+  /** What all logs may take up; beyond it the oldest finished ones are forgotten early. */
+  readonly maxBytes: number
+}
+
+/** Logs in memory, the finished ones for as long as they may be replayed. */
+export function memoryStore({ retentionMs, maxBytes }: MemoryOptions): LogStore {
+  const logs = new Map<string, MemoryLog>()
   /** Live logs by their other names. */
-  const live = new Map<string, StreamLog>()
+  const live = new Map<string, MemoryLog>()
   /** When finished logs expire, in the order of their ends, which is the same: one timer serves them all. */
-  const expiries = new Map<string, number>()
+  const expiries = new Map<MemoryLog, number>()
+  let bytes = 0
   let timer: NodeJS.Timeout | undefined
+
+  function resize(log: MemoryLog, size: number): void {
+    bytes += size - log.counted
+    log.counted = size
+  }
+
+  function forget(log: MemoryLog): void {
+    logs.delete(log.id)
+    expiries.delete(log)
+    resize(log, 0)
+  }
+
+  function onGrown(log: MemoryLog): void {
+    resize(log, log.bytes)
+    if (log.sealed) onSealed(log)
+    for (const [oldest] of expiries) {
+      if (bytes <= maxBytes) break
+      forget(oldest)
+    }
+  }
+
+  function onSealed(log: MemoryLog): void {
+    const { alias } = log
+    if (alias !== undefined && live.get(alias) === log) live.delete(alias)
+    expiries.set(log, performance.now() + retentionMs)
+    schedule()
+  }
 
   function expire(): void {
     timer = undefined
     const now = performance.now()
-    for (const [id, at] of expiries) {
+    for (const [log, at] of expiries) {
       if (at > now) break
-      logs.delete(id)
-      expiries.delete(id)
+      forget(log)
     }
     schedule()
   }
@@ -85,12 +131,11 @@ export function memoryStore(retentionMs: number): LogStore {
   }
 
   return {
+    get full() {
+      return bytes > maxBytes
+    },
     create(id, owner, alias) {
-      const log = new MemoryLog(id, owner, () => {
-        expiries.set(id, performance.now() + retentionMs)
-        if (alias !== undefined && live.get(alias) === log) live.delete(alias)
-        schedule()
-      })
+      const log = new MemoryLog(id, alias, owner, onGrown)
       logs.set(id, log)
       if (alias !== undefined) live.set(alias, log)
       return log
@@ -99,9 +144,7 @@ export function memoryStore(retentionMs: number): LogStore {
     findLive: async (alias) => live.get(alias),
     close() {
       clearTimeout(timer)
-      logs.clear()
-      live.clear()
-      expiries.clear()
+      for (const each of [logs, live, expiries]) each.clear()
     },
   }
 }

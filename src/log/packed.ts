@@ -7,6 +7,10 @@ const minTail = 64
 const maxTail = 2048
 /** Events in one pack: what a reader of old events decodes, and holds, at a time. */
 const maxPack = 256
+const maxPackCharacters = 64 * 1024
+
+/** An event as an object: itself, its payload, its share of the text it was cut from. */
+const bytesPerEvent = 300
 
 /** A place in the events, from the first on. */
 export interface Reader {
@@ -30,6 +34,12 @@ export class PackedEvents {
   /** Not the same for all: streams that began together would pack together, and hold up everybody else meanwhile. */
   readonly #packAt = minTail * (1 + Math.random())
   #tailStart = 0
+  #packedBytes = 0
+
+  /** What the events take up, roughly, in bytes. */
+  get bytes(): number {
+    return this.#packedBytes + this.#tail.length * bytesPerEvent
+  }
 
   push(events: readonly LogEvent[]): void {
     // One by one: spreading a batch of thousands into push() overflows the stack.
@@ -44,10 +54,18 @@ export class PackedEvents {
     const { length } = this.#tail
     if (length === 0 || (!atEnd && length < this.#packAt)) return
     if (length < maxTail) for (const reader of readers) if (!reader.atHead) return
-    for (let from = 0; from < length; from += maxPack) {
-      const lines = this.#tail.slice(from, from + maxPack).map(encodeEvent)
-      this.#packs.push(Buffer.from(lines.join('\n')))
+    for (let from = 0; from < length; ) {
+      const lines: string[] = []
+      for (let size = 0; from + lines.length < length && lines.length < maxPack && size < maxPackCharacters; ) {
+        const line = encodeEvent(this.#tail[from + lines.length] as LogEvent)
+        lines.push(line)
+        size += line.length
+      }
+      const pack = Buffer.from(lines.join('\n'))
+      this.#packs.push(pack)
+      this.#packedBytes += pack.length
       this.#starts.push(this.#tailStart + from)
+      from += lines.length
     }
     this.#tailStart += length
     this.#tail = []

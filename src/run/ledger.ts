@@ -15,6 +15,8 @@ export class Ledger {
   /** Claude's own final count is in. */
   #measured = false
   #characters = 0
+  /** Claude has begun a message. */
+  begun = false
   stopReason: string | null = null
   stopSequence: string | null = null
   stopDetails: unknown = null
@@ -27,6 +29,7 @@ export class Ledger {
   observe(event: ClaudeEvent | Delta): void {
     switch (event.type) {
       case 'message_start':
+        this.begun = true
         this.#usage = mergeUsage(noUsage, event.message.usage)
         this.#measured = false
         this.#characters = 0

@@ -29,11 +29,13 @@ export async function pump(stream: UpstreamStream, target: PumpTarget): Promise<
       // Before the last event, as nothing may follow `message_stop`.
       if (progress) admitted.splice(-1, 0, progress)
     }
+    const whole = admitted.at(-1)?.type === 'message_stop'
+    if (whole && !ledger.begun) return new SluiceError('upstream_protocol', { reason: 'no message_start' })
     if (admitted.length > 0) {
       const stored = log.append(admitted)
       if (stored) await stored
     }
-    if (admitted.at(-1)?.type === 'message_stop') {
+    if (whole) {
       stream.release()
       return undefined
     }

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../core/errors.ts'
 import type { StreamLog } from '../core/ports.ts'
 import type { RunReport } from '../core/report.ts'
@@ -9,6 +10,9 @@ export interface StreamsOptions extends RunContext {
   /** Called at the end of every run. */
   onEnd(report: RunReport): void
 }
+
+/** How long runs get to write their terminal event when they have to end, in milliseconds. */
+const endMs = 1_000
 
 /** The runs of this process: admits them, finds their logs, ends them. */
 export class Streams {
@@ -31,7 +35,8 @@ export class Streams {
   /** @throws SluiceError `shutting_down` or `too_many_streams`, before anything is sent to Claude */
   start(options: RunOptions): Run {
     if (this.#draining) throw new SluiceError('shutting_down', { retryAfterMs: 1_000 })
-    if (this.#live.size >= this.#options.maxStreams) throw new SluiceError('too_many_streams', { retryAfterMs: 1_000 })
+    if (this.#live.size >= this.#options.maxStreams || this.#options.store.full)
+      throw new SluiceError('too_many_streams', { retryAfterMs: 1_000 })
     const run = new Run(this.#options, options)
     this.#live.add(run)
     void run.ended.then((report) => {
@@ -64,6 +69,8 @@ export class Streams {
     if (signal.aborted) resolve()
     await Promise.race([ended, late])
     clearTimeout(timer)
-    await Promise.all([...this.#live].map((run) => run.shutDown()))
+    // A run that cannot end must not keep the process from ending.
+    const forced = Promise.all([...this.#live].map((run) => run.shutDown()))
+    await Promise.race([forced, delay(endMs)])
   }
 }

@@ -7,12 +7,10 @@ export type LogLevel = (typeof logLevels)[number]
 
 /** When nobody takes stdout, lines are dropped rather than held without limit or waited for. */
 const maxBufferedBytes = 4 * 1024 * 1024
+const flushMs = 200
 
 /** JSON lines on stdout; what is logged is chosen field by field, so there is nothing to redact. */
-export function createLogger(
-  level: LogLevel,
-  to: DestinationStream = destination({ fd: 1, sync: false, maxLength: maxBufferedBytes }),
-): Logger {
+export function createLogger(level: LogLevel, to: DestinationStream = standardOutput()): Logger {
   const options: LoggerOptions = {
     level,
     base: null,
@@ -21,6 +19,26 @@ export function createLogger(
     formatters: { level: (label) => ({ level: label }) },
   }
   return pino(options, to)
+}
+
+function standardOutput(): DestinationStream {
+  const to = destination({ fd: 1, sync: false, maxLength: maxBufferedBytes })
+  // A full disk must cost lines, not streams. It is told where it can be told, once.
+  to.once('error', (error: NodeJS.ErrnoException) => {
+    to.on('error', () => {})
+    process.stderr.write(`sluice: log lines are being lost: ${error.code ?? error.name}\n`)
+  })
+  // pino calls it at exit and with `fatal`; it blocks the process for as long as nobody takes the lines.
+  to.flushSync = () => {}
+  return to
+}
+
+/** Gives the last lines a moment to be taken, before the process ends. */
+export async function flushLogs(logger: Logger): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  setTimeout(resolve, flushMs)
+  logger.flush(() => resolve())
+  await promise
 }
 
 /** The one line of a stream, written at its end: all one needs to answer «what happened to stream X?». */

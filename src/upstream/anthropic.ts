@@ -66,6 +66,11 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
     if (!(response instanceof StreamingResponse)) {
       throw new SluiceError('upstream_protocol', { reason: `status ${response.status}` })
     }
+    const unreadable = whyUnreadable(response.headers)
+    if (unreadable) {
+      response.control.abort(new Error(unreadable))
+      throw new SluiceError('upstream_protocol', { reason: unreadable })
+    }
     return new EventStream(response, options.maxEventBytes, signal)
   }
 
@@ -87,6 +92,14 @@ function requestHeaders({ betas, version }: Pick<ForwardedRequest, 'betas' | 've
     ...(betas && betas.length > 0 && { 'anthropic-beta': betas.join(',') }),
     ...(version !== undefined && { 'anthropic-version': version }),
   }
+}
+
+/** A 200 that is no event stream: a gateway that ignores `stream`, a login page, something compressed. */
+function whyUnreadable(headers: Headers): string | undefined {
+  const encoding = headers.get('content-encoding')?.toLowerCase() ?? 'identity'
+  if (encoding !== 'identity') return 'content-encoding'
+  const type = headers.get('content-type')?.toLowerCase() ?? 'text/event-stream'
+  return type.startsWith('text/event-stream') ? undefined : 'content-type'
 }
 
 function rethrow(thrown: unknown): never {

@@ -74,6 +74,8 @@ function codeOfStatus(error: APIError, status: number): ErrorCode {
   const byStatus = codeByStatus[status]
   if (byStatus) return byStatus
   if (status >= 400 && status < 500) return 'upstream_invalid_request'
+  // Neither an answer nor a failure: a redirect, or a success without content.
+  if (status < 400) return 'upstream_protocol'
   return 'upstream_error'
 }
 

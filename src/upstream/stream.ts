@@ -10,7 +10,7 @@ import type { BodyControl, BodySink, StreamingResponse } from './transport.ts'
 const maxWaitingReads = 16
 
 /** How long upstream may take to end a response after its last event before the socket is closed instead of reused. */
-const releaseMs = 1_000
+const releaseMs = 250
 
 type Batch = readonly UpstreamEvent[]
 type Read = IteratorResult<Batch, undefined>

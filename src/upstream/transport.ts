@@ -85,6 +85,8 @@ export function streamingFetch(dispatcher: Dispatcher): typeof fetch {
       let control: Dispatcher.DispatchController | undefined
       const abort = () => {
         const reason = signal?.reason instanceof Error ? signal.reason : new Error('aborted')
+        // The status is known; only the body that explains it is not.
+        if (failed) answerFailed()
         control?.abort(reason)
         reject(reason)
       }
@@ -112,22 +114,23 @@ export function streamingFetch(dispatcher: Dispatcher): typeof fetch {
             if (signal?.aborted) abort()
           },
           onResponseStart(controller, status, rawHeaders) {
+            // 1xx announces a response; what lies beyond 599 is none, and cannot be made a `Response`.
+            if (status < 200) return
+            if (status > 599) return controller.abort(new Error(`unexpected status ${status}`))
             const responseHeaders = toHeaders(rawHeaders)
-            const encoding = responseHeaders.get('content-encoding') ?? 'identity'
-            if (status >= 200 && status < 300 && encoding === 'identity') {
-              settle()
-              open = new StreamingResponse(status, responseHeaders, controller)
-              resolve(open)
-            } else if (encoding === 'identity') {
+            if (status >= 300 || nullBody(status)) {
               failed = { status, headers: responseHeaders, chunks: [], bytes: 0 }
-            } else {
-              controller.abort(new Error(`unexpected content-encoding ${encoding}`))
+              return
             }
+            settle()
+            open = new StreamingResponse(status, responseHeaders, controller)
+            resolve(open)
           },
           onResponseData(controller, chunk) {
             if (open) return open.sink.onBytes(chunk)
             if (!failed) return
-            failed.chunks.push(chunk)
+            // A compressed explanation is not unpacked: it may be a bomb, and the status says enough.
+            if (!failed.headers.has('content-encoding')) failed.chunks.push(chunk)
             failed.bytes += chunk.length
             if (failed.bytes > maxErrorBodyBytes) {
               answerFailed()

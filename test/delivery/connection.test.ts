@@ -49,7 +49,7 @@ function connect(options: Partial<ConnectionOptions> = {}) {
   const sweep = new Sweep()
   const readers: number[] = []
   const owner = { onReaders: (count: number) => void readers.push(count), onStop: async () => {} }
-  const log: StreamLog = memoryStore(60_000).create(streamId, owner)
+  const log: StreamLog = memoryStore({ retentionMs: 60_000, maxBytes: 1e9 }).create(streamId, owner)
   const faults: unknown[] = []
   const outlet = new FakeOutlet()
   const connection = new Connection(log, {

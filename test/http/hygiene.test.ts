@@ -69,7 +69,7 @@ describe('a body that cannot work is refused before Claude is asked', () => {
     ['null', 'null', {}, 400, 'invalid_request'],
     ['__proto__', '{"prompt":"hi","__proto__":{"admin":true}}', {}, 400, 'invalid_json'],
     ['constructor.prototype', '{"prompt":"hi","constructor":{"prototype":{"a":1}}}', {}, 400, 'invalid_json'],
-    ['too deep a nesting', `{"messages":${'['.repeat(40_000)}`, {}, 400, 'body_too_deep'],
+    ['too deep a nesting', `{"messages":${'['.repeat(40_000)}`, {}, 400, 'body_too_complex'],
     ['too many bytes', JSON.stringify({ prompt: 'x'.repeat(200_000) }), {}, 413, 'body_too_large'],
     [
       'both prompt and messages',

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { createServer, type Server } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { eventually, fetchAll, jsonFrames } from '../support/client.ts'
+import { eventually, fetchAll, jsonFrames, open } from '../support/client.ts'
 import { expectWholeJsonStream } from '../support/invariants.ts'
 import { sim, startRig } from '../support/sluice.ts'
 
@@ -21,7 +21,7 @@ describe('before the stream', () => {
     [503, 503, 'upstream_overloaded', true],
     [504, 504, 'upstream_timeout', true],
     [529, 503, 'upstream_overloaded', true],
-    [302, 502, 'upstream_error', true],
+    [302, 502, 'upstream_protocol', true],
   ])('status %i becomes %i %s, and the body stays inside', async (status, ours, code, retryable) => {
     const rig = await startRig({ simulator: { defaults: { status, message: canary, location: '/v1/elsewhere' } } })
     const body = { prompt: 'hi', model: 'claude-sim' }
@@ -202,11 +202,18 @@ describe('in the stream', () => {
 })
 
 /** A raw upstream: says exactly these bytes to each connection, then does nothing more. */
-async function rawUpstream(answer: string): Promise<Server> {
-  const server = createServer((socket) => {
-    socket.on('error', () => {})
-    socket.once('data', () => socket.write(answer))
-  })
+async function rawUpstream(answer: string, then: 'stay' | 'close' = 'stay'): Promise<Server & { requests: number }> {
+  const server = Object.assign(
+    createServer((socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => {
+        server.requests++
+        socket.write(answer)
+        if (then === 'close') setTimeout(() => socket.destroy(), 20)
+      })
+    }),
+    { requests: 0 },
+  )
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   onTestFinished(() => void server.close())
@@ -232,4 +239,47 @@ it('an upstream that does not end its response is hung up on, and the stream is 
     () => new Promise<boolean>((resolve) => server.getConnections((_, count) => resolve(count === 0))),
     2_500,
   )
+})
+
+const clocks = { SLUICE_TIMEOUTS__HEADERS_MS: '300', SLUICE_RETRY__MAX_ATTEMPTS: '2' }
+
+it.each([
+  ['an announcement and then nothing', 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n', 'stay', 1],
+  ['an announcement and then a reset', 'HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n', 'close', 3],
+  ['a status that is none', 'HTTP/1.1 999 X\r\ncontent-length: 0\r\n\r\n', 'stay', 3],
+  ['a login page', 'HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 4\r\n\r\n<a/>', 'stay', 1],
+  [
+    'an answer without streaming',
+    'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}',
+    'stay',
+    1,
+  ],
+  ['no content', 'HTTP/1.1 204 No Content\r\n\r\n', 'stay', 1],
+] as const)('%s ends the run, and buys nothing twice', async (_, answer, then, requests) => {
+  const server = await rawUpstream(answer, then)
+  const { port } = server.address() as AddressInfo
+  const rig = await startRig({ env: { ...clocks, ANTHROPIC_BASE_URL: `http://127.0.0.1:${port}` } })
+  const { frames } = await fetchAll(`${rig.url}/stream?prompt=hi`)
+  expect(expectWholeJsonStream(frames)).toMatchObject({ type: 'error', partial: false })
+  expect(server.requests).toBe(requests)
+  expect(rig.app.streams.live).toBe(0)
+})
+
+it('finished streams are forgotten early when all together take too much', async () => {
+  const rig = await startRig({ env: { SLUICE_STREAMS__MAX_TOTAL_BYTES: '300000' } })
+  const body = { prompt: 'hi', model: sim({ text: 1_000, bytes: 100 }), max_tokens: 100_000 }
+  const ids: string[] = []
+  for (let n = 0; n < 5; n++) ids.push(String((await fetchAll(`${rig.url}/stream`, { body })).headers['x-stream-id']))
+  const statuses = await Promise.all(ids.map(async (id) => (await fetchAll(`${rig.url}/streams/${id}`)).status))
+  expect(statuses).toEqual([404, 404, 404, 200, 200])
+})
+
+it('no run is begun when live ones alone take too much', async () => {
+  const rig = await startRig({ env: { SLUICE_STREAMS__MAX_TOTAL_BYTES: '100000' } })
+  const body = { prompt: 'hi', model: sim({ text: 2_000, bytes: 100, silence_at: 1_900 }), max_tokens: 100_000 }
+  const live = await open(`${rig.url}/stream`, { body })
+  await eventually(() => live.body.length > 150_000)
+  const refused = await fetchAll(`${rig.url}/stream`, { body })
+  expect([refused.status, JSON.parse(refused.body).error.code]).toEqual([503, 'too_many_streams'])
+  live.destroy()
 })

@@ -19,7 +19,7 @@ function owner() {
 }
 
 function newLog(signals: OwnerSignals = owner()) {
-  return memoryStore(60_000).create(newStreamId(), signals)
+  return memoryStore({ retentionMs: 60_000, maxBytes: 1e9 }).create(newStreamId(), signals)
 }
 
 function readAll(cursor: Cursor, limit = 512): LogEvent[] {
@@ -165,7 +165,7 @@ describe('memoryStore', () => {
   function storeWithFakeClock(retentionMs: number) {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] })
     onTestFinished(() => void vi.useRealTimers())
-    const store = memoryStore(retentionMs)
+    const store = memoryStore({ retentionMs, maxBytes: 1e9 })
     onTestFinished(() => store.close())
     return store
   }
