@@ -1,13 +1,15 @@
 /**
  * Writes the pages and tables that are made from the code, so that they cannot say anything else: `docs/errors.md`,
- * `docs/configuration.md` and the scenario table of `docs/simulator.md`. With `--check` it writes nothing and names
+ * `docs/configuration.md`, `docs/frames.schema.json` and the scenario table of `docs/simulator.md`. With `--check` it writes nothing and names
  * what is out of date.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { z } from 'zod'
 import { loadConfig } from '../src/config.ts'
 import { errorTable } from '../src/core/errors.ts'
+import { frameSchema } from '../src/formats/json-frames.ts'
 import { scenarioFields } from '../src/simulator/scenario.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -51,7 +53,7 @@ function errorsPage(): string {
 
 A failure reaches a client in one of two ways, and has the same \`code\` in both.
 
-**Before a stream has begun** it is an HTTP status with a JSON body, and \`Retry-After\` where waiting helps:
+**Before a stream has begun** it is an HTTP status with a JSON body, and \`Retry-After\` on those that pass by themselves:
 
 \`\`\`text
 {"error":{"code":"stream_not_found","message":"There is no such stream: …","retryable":false,"request_id":"req_…"}}
@@ -134,6 +136,7 @@ function simulatorPageWithTable(): string {
 const pages: Record<string, () => string> = {
   'docs/errors.md': errorsPage,
   'docs/configuration.md': configurationPage,
+  'docs/frames.schema.json': () => `${JSON.stringify(z.toJSONSchema(frameSchema), null, 2)}\n`,
   [simulatorPage]: simulatorPageWithTable,
 }
 
