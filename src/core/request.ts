@@ -163,6 +163,7 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
   }
 
   return {
+    schemas: { body, query, attachment },
     /** @throws SluiceError `invalid_request` naming every field that is wrong */
     fromBody(input: unknown): ParsedRequest {
       const checked = check(body, input)

@@ -8,6 +8,8 @@ import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
 import { type ErrorShape, type HttpLog, withErrorShape } from './server.ts'
 
+const headerOnly = (header: string) => z.undefined(`goes into the ${header} header`).optional()
+
 /** A pass-through: what Claude must have, and limits; every other field is Claude's to judge. */
 const messagesBody = z.looseObject({
   model: modelName,
@@ -17,18 +19,14 @@ const messagesBody = z.looseObject({
     .min(1)
     .max(100_000),
   stream: z.boolean().optional(),
+  // Claude takes none of these in a body, where a `MessageRequest` has them.
+  betas: headerOnly('anthropic-beta'),
+  version: headerOnly('anthropic-version'),
+  user_profile_id: headerOnly('anthropic-user-profile-id'),
+  workspace_id: headerOnly('anthropic-workspace-id'),
 })
 
 const countBody = z.looseObject({ model: modelName, messages: z.array(z.looseObject({})).max(100_000) })
-
-const modelsQuery = z.strictObject({
-  limit: z
-    .string()
-    .regex(/^\d{1,4}$/)
-    .optional(),
-  before_id: modelName.optional(),
-  after_id: modelName.optional(),
-})
 
 /** `/v1/messages` and `/v1/models`: for every client that takes a base URL in place of Anthropic's. */
 export function anthropicRoutes(
@@ -58,29 +56,41 @@ export function anthropicRoutes(
       return upstream.forward('POST', '/v1/messages/count_tokens', { body: request.body, ...dialectOf(request) })
     })
 
-    scope.get('/v1/models', (request) => {
-      const query = new URLSearchParams(check(modelsQuery, request.query) as Record<string, string>)
-      return upstream.forward('GET', `/v1/models${query.size > 0 ? `?${query}` : ''}`, dialectOf(request))
-    })
+    scope.get('/v1/models', (request) => upstream.forward('GET', `/v1/models${queryOf(request)}`, dialectOf(request)))
 
     scope.get<{ Params: { id: string } }>('/v1/models/:id', (request) => {
-      const id = check(modelName, request.params.id)
-      return upstream.forward('GET', `/v1/models/${encodeURIComponent(id)}`, dialectOf(request))
+      const id = encodeURIComponent(check(modelId, request.params.id))
+      return upstream.forward('GET', `/v1/models/${id}${queryOf(request)}`, dialectOf(request))
     })
   })
 }
 
-const betaList = /^[\x21-\x7e ]{1,4096}$/
-const versionDate = /^\d{4}-\d{2}-\d{2}$/
+/** A name of dots alone would lead to another path. */
+const modelId = modelName.regex(/[^.]/)
+
+/** As the client wrote it: which parameters there are is Claude's to say. */
+function queryOf({ url }: FastifyRequest): string {
+  const query = url.split('?', 2)[1]
+  return query && query.length <= 2_048 ? `?${query}` : ''
+}
+
+const dialect = z.looseObject({
+  'anthropic-beta': z
+    .string()
+    .regex(/^[\x21-\x7e ]{0,4096}$/)
+    .optional(),
+  'anthropic-version': z
+    .string()
+    .regex(/^(\d{4}-\d{2}-\d{2})?$/)
+    .optional(),
+})
 
 /** The two headers that decide how Claude reads a request; no other header of a client goes upstream. */
 function dialectOf(request: FastifyRequest): Pick<MessageRequest, 'betas' | 'version'> {
-  const beta = request.headers['anthropic-beta']
-  const version = request.headers['anthropic-version']
-  const list = Array.isArray(beta) ? beta.join(',') : (beta ?? '')
+  const { 'anthropic-beta': list, 'anthropic-version': version } = check(dialect, request.headers)
   return {
-    ...(betaList.test(list) && { betas: list.split(',').map((each) => each.trim()) }),
-    ...(typeof version === 'string' && versionDate.test(version) && { version }),
+    ...(list && { betas: list.split(',').map((each) => each.trim()) }),
+    ...(version && { version }),
   }
 }
 

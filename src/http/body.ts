@@ -50,18 +50,38 @@ export function acceptJsonOnly(app: FastifyInstance): void {
 export function isTooComplex(json: Uint8Array): boolean {
   let depth = 0
   let values = 0
-  let inString = false
   for (let at = 0; at < json.length; at++) {
-    const byte = json[at]
-    if (byte === QUOTE) inString = !inString
-    else if (inString) {
-      if (byte === BACKSLASH) at++
-    } else if (byte === OPEN_BRACKET || byte === OPEN_BRACE) {
-      if (++depth > maxDepth) return true
-    } else if (byte === CLOSE_BRACKET || byte === CLOSE_BRACE) depth--
-    else if (byte === COMMA && ++values > maxValues) return true
+    switch (json[at]) {
+      case QUOTE:
+        at = endOfString(json, at)
+        break
+      case OPEN_BRACKET:
+      case OPEN_BRACE:
+        depth++
+        break
+      case CLOSE_BRACKET:
+      case CLOSE_BRACE:
+        depth--
+        break
+      case COMMA:
+        values++
+    }
+    if (depth > maxDepth || values > maxValues) return true
   }
   return false
+}
+
+/** @param start where its opening quote is */
+function endOfString(json: Uint8Array, start: number): number {
+  let end = json.indexOf(QUOTE, start + 1)
+  while (end > 0 && isEscaped(json, end)) end = json.indexOf(QUOTE, end + 1)
+  return end < 0 ? json.length : end
+}
+
+function isEscaped(json: Uint8Array, at: number): boolean {
+  let backslashes = 0
+  while (json[at - 1 - backslashes] === BACKSLASH) backslashes++
+  return backslashes % 2 === 1
 }
 
 function wellFormed(value: unknown): unknown {

@@ -24,17 +24,11 @@ export async function pump(stream: UpstreamStream, target: PumpTarget): Promise<
   for await (const batch of stream) {
     const admitted = admit(batch, held, ledger)
     if (batch.some((event) => event.type !== 'ping')) target.onEvents()
-    if (target.progressOf !== undefined && ledger.contentSent) {
-      const progress = ledger.progress(target.progressOf)
-      // Before the last event, as nothing may follow `message_stop`.
-      if (progress) admitted.splice(-1, 0, progress)
-    }
+    addProgress(admitted, target)
     const whole = admitted.at(-1)?.type === 'message_stop'
     if (whole && !ledger.begun) return new SluiceError('upstream_protocol', { reason: 'no message_start' })
-    if (admitted.length > 0) {
-      const stored = log.append(admitted)
-      if (stored) await stored
-    }
+    const stored = admitted.length > 0 ? log.append(admitted) : undefined
+    if (stored) await stored
     if (whole) {
       stream.release()
       return undefined
@@ -64,6 +58,13 @@ function admit(batch: readonly UpstreamEvent[], held: LogEvent[], ledger: Ledger
     if (event.type === 'message_stop') break
   }
   return admitted
+}
+
+function addProgress(admitted: LogEvent[], { ledger, progressOf }: PumpTarget): void {
+  if (progressOf === undefined || !ledger.contentSent) return
+  const progress = ledger.progress(progressOf)
+  // Before the last event, as nothing may follow `message_stop`.
+  if (progress) admitted.splice(-1, 0, progress)
 }
 
 /** Opens a message or a block without showing anything yet. */
