@@ -117,6 +117,8 @@ function openSegments(text: string, unit: 'word' | 'sentence'): { pieces: string
 
 /** No event waits longer than this for its turn, in milliseconds: how far a reader may lag behind Claude. */
 const maxLagMs = 400
+/** Text is let out this often at the most: faster nobody sees. */
+const stepMs = 20
 /** A pause of Claude's must not let the burst behind it out at once. */
 const maxCreditMs = 50
 
@@ -138,10 +140,9 @@ export class Smoother {
   pass(events: readonly LogEvent[], now: number): LogEvent[] {
     const queue = this.#queue
     for (const event of events) for (const piece of this.#recut(event)) queue.push({ event: piece, at: now })
-    if (queue.length === 0) return []
+    if (queue.length === 0 || now - this.#lastAt < stepMs) return []
     let count = Math.min(queue.length, Math.ceil((queue.length * Math.min(now - this.#lastAt, maxCreditMs)) / maxLagMs))
     while (count < queue.length && now - (queue[count]?.at ?? now) >= maxLagMs) count++
-    if (count === 0) return []
     this.#lastAt = now
     return queue.splice(0, count).map(({ event }) => event)
   }
