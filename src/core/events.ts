@@ -52,6 +52,8 @@ export interface Echo {
   /** AG-UI: the ids of the conversation and of this run. */
   readonly thread_id?: string
   readonly run_id?: string
+  /** AI SDK: the assistant message that this answer goes on with. */
+  readonly message_id?: string
 }
 
 /** How far the answer is, at most every 250 ms; only in logs of runs that were asked for it. */

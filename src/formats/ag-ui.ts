@@ -82,13 +82,8 @@ function write(event: Exclude<LogEvent, Delta>, state: State, out: Frames): void
   }
 }
 
-function tell(type: string, fields: object, out: Frames): void {
-  out.data(JSON.stringify({ type, ...fields }))
-}
-
-function custom(name: string, value: unknown, out: Frames): void {
-  tell('CUSTOM', { name, value }, out)
-}
+const tell = (type: string, fields: object, out: Frames) => out.data(JSON.stringify({ type, ...fields }))
+const custom = (name: string, value: unknown, out: Frames) => tell('CUSTOM', { name, value }, out)
 
 /** A stream that was opened in another format is a thread and a run of its own. */
 function start({ stream, echo, model }: Extract<LogEvent, { type: 'start' }>, state: State, out: Frames): void {
@@ -119,14 +114,16 @@ function startBlock(event: BlockStart, state: State, out: Frames): void {
     sayFirst(part, out)
   } else if (toolBlockTypes.has(type)) {
     state.parent ??= id
-    part = startCall(part, state.parent, out)
+    part = startCall(part, state.parent, state, out)
   }
   state.parts.set(event.index, part)
 }
 
-function startCall(part: Part, parentMessageId: string, out: Frames): Part {
+function startCall(part: Part, parentMessageId: string, { parts }: State, out: Frames): Part {
   const { id: callId, name, input: _, ...rest } = part.block
-  const toolCallId = typeof callId === 'string' ? callId : part.id
+  // The client gives a whole stream up over an id that is open twice.
+  const taken = typeof callId !== 'string' || [...parts.values()].some(({ id }) => id === callId)
+  const toolCallId = taken ? part.id : callId
   const plain = rest.type === 'tool_use' && Object.keys(rest).length === 1
   const call = { toolCallId, toolCallName: String(name ?? ''), parentMessageId }
   tell('TOOL_CALL_START', { ...call, ...(!plain && { metadata: { claude: rest } }) }, out)
@@ -206,7 +203,7 @@ function tellResult({ id, block }: Part, state: State, out: Frames): void {
 }
 
 function closeAll(state: State, out: Frames): void {
-  for (const index of [...state.parts.keys()]) stopBlock(index, state, out, false)
+  for (const index of state.parts.keys()) stopBlock(index, state, out, false)
 }
 
 /** The end of a message or call would say that it is whole, so before RUN_ERROR, which may come any time, there is none. */
@@ -215,8 +212,8 @@ function end(event: TerminalEvent, state: State, out: Frames): void {
   if (event.type === 'done') {
     closeAll(state, out)
     const { stop_reason, stop_sequence, stop_details, cost_usd } = event
-    const outcome = { type: 'success', ...(state.pending.size > 0 && { pendingToolCallIds: [...state.pending] }) }
     const result = { stop_reason, stop_sequence, stop_details, cost_usd }
+    const outcome = { type: 'success', ...(state.pending.size > 0 && { pendingToolCallIds: [...state.pending] }) }
     tell('RUN_FINISHED', { ...state.ids, result, outcome, usage }, out)
   } else if (event.type === 'error') {
     const { code, message, retryable } = event.error

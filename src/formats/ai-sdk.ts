@@ -14,6 +14,7 @@ export const aiSdk: Format = {
   name: 'ai-sdk',
   headers: { 'x-vercel-ai-ui-message-stream': 'v1' },
   heartbeat: comment('heartbeat'),
+  smoothable: true,
   encoder,
 }
 
@@ -51,7 +52,7 @@ function chunksOf(event: Exclude<LogEvent, Delta>, state: State): Chunk[] {
       state.stream = event.stream
       state.model = event.model
       // A message that goes on after a tool's result keeps its id; the client would show a second one otherwise.
-      return [{ type: 'start', messageId: event.echo.run_id ?? event.stream }]
+      return [{ type: 'start', messageId: event.echo.message_id ?? event.stream }]
     case 'message_start':
       state.model = event.message.model
       return [...endStep(state), ...beginStep(state)]

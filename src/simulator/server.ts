@@ -25,6 +25,8 @@ export interface SimulatorOptions {
 export interface SeenRequest {
   readonly method: string
   readonly path: string
+  /** Behind the `?`. */
+  readonly query: string
   readonly headers: IncomingMessage['headers']
   readonly body: unknown
   /** Monotonic milliseconds at which the connection of an unfinished answer was closed by the other side. */
@@ -42,6 +44,17 @@ const bodySchema = z.looseObject({
   messages: z.array(z.looseObject({ role: z.string(), content: z.unknown() })).min(1),
   stream: z.boolean().optional(),
 })
+
+/** @see https://platform.claude.com/docs/en/api/models-list */
+const models = ['claude-sim', 'claude-sim-2', 'claude-sim-1'].map((id, n) => ({
+  type: 'model',
+  id,
+  display_name: `Simulated Claude ${3 - n}`,
+  created_at: `2026-0${6 - n}-01T00:00:00Z`,
+  lifecycle: 'active',
+  ...{ deprecated_at: null, retires_at: null, line: null, capabilities: null },
+  ...{ max_input_tokens: 1_000_000, max_tokens: 128_000 },
+}))
 
 /** Requests kept for `requests`: tests look at the last few, a long demo must not grow. */
 const keptRequests = 20_000
@@ -87,7 +100,7 @@ export class Simulator {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const path = (request.url ?? '/').split('?')[0] ?? '/'
+    const [path = '/', query = ''] = (request.url ?? '/').split('?')
     const text = await readBody(request)
     response.setHeader('request-id', `req_sim_${++this.#counter}`)
     response.setHeader('anthropic-organization-id', '00000000-0000-4000-8000-000000000000')
@@ -95,15 +108,24 @@ export class Simulator {
     const seen: SeenRequest = {
       method: request.method ?? '',
       path,
+      query,
       headers: request.headers,
       body: parseJson(text),
       finished: false,
     }
     if (this.requests.push(seen) > keptRequests) this.requests.shift()
     if (!isAuthorized(request)) return sendError(response, { status: 401, message: 'invalid x-api-key' })
-    if (path !== '/v1/messages') return sendError(response, { status: 404, message: `Not found: ${path}` })
-    if (request.method !== 'POST') return sendError(response, { status: 405, error: 'invalid_request_error' })
-    await this.#messages(seen, response)
+    const [, name, id] = /^\/v1\/(messages|messages\/count_tokens|models(?:\/([^/]+))?)$/.exec(path) ?? []
+    if (name === undefined) return sendError(response, { status: 404, message: `Not found: ${path}` })
+    if (request.method !== (name.startsWith('models') ? 'GET' : 'POST')) {
+      return sendError(response, { status: 405, error: 'invalid_request_error' })
+    }
+    if (name === 'messages') return this.#messages(seen, response)
+    if (name === 'messages/count_tokens') return countTokens(seen.body, response)
+    if (id === undefined) return sendJson(response, 200, listModels(new URLSearchParams(query)))
+    const model = models.find((each) => each.id === id)
+    if (model) sendJson(response, 200, model)
+    else sendError(response, { status: 404, message: `model: ${id}` })
   }
 
   async #messages(seen: SeenRequest, response: ServerResponse): Promise<void> {
@@ -182,6 +204,18 @@ function toMessage(events: Iterable<string>): unknown {
     if (value && value.type !== 'ping' && value.type !== 'wire_error') parsed.push(value)
   }
   return snapshot(parsed).message
+}
+
+function countTokens(body: unknown, response: ServerResponse): void {
+  const { data, error } = bodySchema.omit({ max_tokens: true }).safeParse(body)
+  if (error) sendError(response, { status: 400, message: z.prettifyError(error) })
+  else sendJson(response, 200, { input_tokens: Math.ceil(JSON.stringify(data.messages).length / 4) })
+}
+
+function listModels(query: URLSearchParams): object {
+  const rest = models.slice(models.findIndex(({ id }) => id === query.get('after_id')) + 1)
+  const data = rest.slice(0, Number(query.get('limit') ?? 20))
+  return { data, has_more: data.length < rest.length, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null }
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

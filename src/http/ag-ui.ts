@@ -1,0 +1,26 @@
+import type { FastifyInstance } from 'fastify'
+import type { Defaults, DisconnectPolicy } from '../core/request.ts'
+import { agUi } from '../formats/ag-ui.ts'
+import { agUiReader } from '../formats/ag-ui-request.ts'
+import type { Streams } from '../run/streams.ts'
+import type { Attacher } from './attach.ts'
+
+export interface AgUiRoutesOptions extends Defaults {
+  readonly on_disconnect: DisconnectPolicy
+}
+
+/** `/ag-ui`: an agent for AG-UI's `HttpAgent` and the front ends that are built on it. */
+export function agUiRoutes(
+  app: FastifyInstance,
+  streams: Streams,
+  attacher: Attacher,
+  options: AgUiRoutesOptions,
+): void {
+  const read = agUiReader(options)
+
+  app.post('/ag-ui', async (request, reply) => {
+    const { message, echo, onDisconnect = options.on_disconnect } = read(request.body)
+    const run = streams.start({ request: message, onDisconnect, requestId: request.id, echo })
+    return attacher.attachWhenOpen(request, reply, run, { format: agUi })
+  })
+}
