@@ -5,8 +5,10 @@ import { agUiRoutes } from './http/ag-ui.ts'
 import { anthropicRoutes } from './http/anthropic.ts'
 import { Attacher } from './http/attach.ts'
 import { chatRoutes } from './http/chat.ts'
+import { routeDescriptions } from './http/descriptions.ts'
 import { healthRoutes } from './http/health.ts'
 import { openaiRoutes } from './http/openai.ts'
+import { openApiRoute } from './http/openapi.ts'
 import { createServer } from './http/server.ts'
 import { streamRoutes } from './http/streams.ts'
 import { memoryStore } from './log/memory.ts'
@@ -62,6 +64,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   const app = await createServer({ ...server, allowed_hosts }, logger)
   const attacher = new Attacher(limits, sweep, logger)
   healthRoutes(app, streams)
+  openApiRoute(app, routeDescriptions)
   streamRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   chatRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   await anthropicRoutes(app, streams, attacher, claude, logger)

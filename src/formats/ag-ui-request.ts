@@ -64,7 +64,7 @@ const forwardable = [
 const forwardedProps = z.strictObject(Object.fromEntries(forwardable.map((field) => [field, z.unknown().optional()])))
 
 /** 1.0 takes what it does not know for absent; what it knows must be as it says. */
-const runAgentInput = z.looseObject({
+export const runAgentInput = z.looseObject({
   threadId: z.string().max(1024),
   runId: z.string().max(1024),
   protocolVersion: z.string().nullish(),

@@ -40,7 +40,7 @@ const part = z.looseObject({ type: text }).superRefine((value, context) => {
 })
 const parts = z.array(part).max(100_000)
 
-const chatBody = z.looseObject({
+export const chatBody = z.looseObject({
   // As long as Fastify lets a parameter of a path be, which it is when the stream is resumed.
   id: text.max(100).optional(),
   messages: z
@@ -68,7 +68,7 @@ export function isChatBody(body: unknown): boolean {
 }
 
 /** Fields of our own bodies that have no meaning beside `messages[].parts`. */
-const notHere = ['prompt', 'format', 'smooth', 'progress']
+const notHere = ['prompt', 'format', 'progress']
 
 /**
  * The reader of what `DefaultChatTransport` sends; extra fields are those of the Messages API.

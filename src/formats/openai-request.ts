@@ -105,8 +105,8 @@ const dropped = {
   web_search_options: z.null(leaveOut('Claude has no such option')).optional(),
 }
 
-const body = z.strictObject({ ...mapped, ...dropped })
-type Body = z.output<typeof body>
+export const chatCompletionBody = z.strictObject({ ...mapped, ...dropped })
+type Body = z.output<typeof chatCompletionBody>
 
 export interface OpenAIRequest {
   readonly message: MessageRequest
@@ -120,7 +120,7 @@ export interface OpenAIRequest {
  * @see https://platform.claude.com/docs/en/api/openai-sdk
  */
 export function openaiRequest(input: unknown, defaults: Defaults): OpenAIRequest {
-  const request = check(body, input)
+  const request = check(chatCompletionBody, input)
   return {
     message: {
       model: request.model ?? defaults.default_model,

@@ -11,7 +11,7 @@ import { type ErrorShape, type HttpLog, withErrorShape } from './server.ts'
 const headerOnly = (header: string) => z.undefined(`goes into the ${header} header`).optional()
 
 /** A pass-through: what Claude must have, and limits; every other field is Claude's to judge. */
-const messagesBody = z.looseObject({
+export const messagesBody = z.looseObject({
   model: modelName,
   max_tokens: maxTokens,
   messages: z
@@ -26,7 +26,7 @@ const messagesBody = z.looseObject({
   workspace_id: headerOnly('anthropic-workspace-id'),
 })
 
-const countBody = z.looseObject({ model: modelName, messages: z.array(z.looseObject({})).max(100_000) })
+export const countBody = z.looseObject({ model: modelName, messages: z.array(z.looseObject({})).max(100_000) })
 
 /** `/v1/messages` and `/v1/models`: for every client that takes a base URL in place of Anthropic's. */
 export function anthropicRoutes(

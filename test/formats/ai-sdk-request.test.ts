@@ -89,7 +89,6 @@ describe('the body', () => {
     [{ frobnicate: 1 }, 'frobnicate'],
     [{ prompt: 'Hi' }, 'prompt'],
     [{ format: 'json' }, 'format'],
-    [{ smooth: 'word' }, 'smooth'],
     [{ max_tokens: -1 }, 'max_tokens'],
     [{ trigger: 'resume-stream' }, 'trigger'],
     [{ id: '' }, 'id'],

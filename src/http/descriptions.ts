@@ -1,0 +1,79 @@
+import { requestReader } from '../core/request.ts'
+import { runAgentInput } from '../formats/ag-ui-request.ts'
+import { chatBody } from '../formats/ai-sdk-request.ts'
+import { chatCompletionBody } from '../formats/openai-request.ts'
+import { formats } from '../formats/registry.ts'
+import { countBody, messagesBody } from './anthropic.ts'
+import type { RouteDescription } from './openapi.ts'
+
+const streamOrJson = { 200: 'text/event-stream', 201: 'application/json' } as const
+const eventStream = { 200: 'text/event-stream' } as const
+const json = { 200: 'application/json' } as const
+
+const { schemas } = requestReader(Object.keys(formats), { default_model: 'claude', default_max_tokens: 1 })
+
+/** All routes, with the very schemas that check their requests. */
+export const routeDescriptions: readonly RouteDescription[] = [
+  {
+    method: 'get',
+    path: '/stream',
+    summary: 'Ask Claude and stream the answer; with Last-Event-ID, resume it',
+    query: schemas.query,
+    success: { ...eventStream, 204: 'nothing' },
+  },
+  {
+    method: 'post',
+    path: '/stream',
+    summary: 'Ask Claude and stream the answer; with Accept: application/json, begin it for others to read',
+    body: schemas.body,
+    success: streamOrJson,
+  },
+  {
+    method: 'post',
+    path: '/api/chat',
+    summary: "The same, or a message of the AI SDK's useChat",
+    body: chatBody.or(schemas.body),
+    success: streamOrJson,
+  },
+  {
+    method: 'get',
+    path: '/api/chat/{id}/stream',
+    summary: 'The live answer of a chat, from its start',
+    success: { ...eventStream, 204: 'nothing' },
+  },
+  {
+    method: 'get',
+    path: '/streams/{id}',
+    summary: 'Read a stream from any position, in any format; with Accept: application/json, a snapshot of it',
+    query: schemas.attachment,
+    success: { ...eventStream, 204: 'nothing' },
+  },
+  { method: 'delete', path: '/streams/{id}', summary: 'Stop a stream', success: json },
+  {
+    method: 'post',
+    path: '/v1/messages',
+    summary: "Anthropic's Messages API, streaming and not",
+    body: messagesBody,
+    success: eventStream,
+  },
+  {
+    method: 'post',
+    path: '/v1/messages/count_tokens',
+    summary: "Anthropic's token count",
+    body: countBody,
+    success: json,
+  },
+  { method: 'get', path: '/v1/models', summary: "Anthropic's list of models", success: json },
+  { method: 'get', path: '/v1/models/{id}', summary: 'One of them', success: json },
+  {
+    method: 'post',
+    path: '/v1/chat/completions',
+    summary: "OpenAI's chat completions, streaming and not",
+    body: chatCompletionBody,
+    success: eventStream,
+  },
+  { method: 'post', path: '/ag-ui', summary: 'An AG-UI agent', body: runAgentInput, success: eventStream },
+  { method: 'get', path: '/healthz', summary: 'The process answers', success: json },
+  { method: 'get', path: '/readyz', summary: 'New streams are taken', success: json },
+  { method: 'get', path: '/openapi.json', summary: 'This', success: json },
+]
