@@ -39,8 +39,8 @@ async function run({ targets, tests, repeats, sizes }: Plan): Promise<Sample[]> 
     for (const target of repeat % 2 === 0 ? due : due.toReversed()) {
       const suited = tests.filter((test) => target.start || !test.targetsOnly)
       const began = performance.now()
-      for await (const [test, outcome] of measure(target, suited, sizes)) {
-        samples.push({ repeat, target: target.name, test: test.name, outcome })
+      for (const test of suited) {
+        samples.push({ repeat, target: target.name, test: test.name, outcome: await measure(target, test, sizes) })
       }
       const seconds = Math.round((performance.now() - began) / 1000)
       process.stderr.write(`repeat ${repeat + 1}: ${target.name} (${seconds} s)\n`)
@@ -49,8 +49,8 @@ async function run({ targets, tests, repeats, sizes }: Plan): Promise<Sample[]> 
   return samples
 }
 
-/** Fresh processes, then test after test. */
-async function* measure(target: Target, tests: readonly Test[], sizes: Sizes) {
+/** In fresh processes for each test: what one leaves on the heap would be measured by the next. */
+async function measure(target: Target, test: Test, sizes: Sizes): Promise<Outcome> {
   const started: Process[] = []
   const start = async (...args: Parameters<typeof Process.start>) => {
     const process = await Process.start(...args)
@@ -67,18 +67,16 @@ async function* measure(target: Target, tests: readonly Test[], sizes: Sizes) {
     const client = await start([node, sourceFile('client.ts')], { processor: processors.load, orders: true })
     const { command, env } = target.start?.({ own, upstream }) ?? {}
     const proxy = command && (await start(command, { processor: processors.target, env: env ?? {}, port: own }))
-    for (const test of tests) {
-      const watched = { target: proxy?.tree ?? [], simulator: simulator.tree }
-      const order = orderFor(test, target, proxy ? own : upstream, watched, sizes)
-      const outcomes: Outcome[] = []
-      do {
-        const outcome = await client.carryOut(order)
-        const left = await streamsLeft(upstream)
-        const leak = left > 0 && { [`streams still open ${idleMs / 1000} s after the client left`]: left }
-        outcomes.push({ ...outcome, failures: { ...outcome.failures, ...leak } })
-      } while (outcomes.every(mustRepeat) && !test.onFreshProcess && outcomes.length < attempts)
-      yield [test, outcomes.find(hasFailed) ?? quietest(outcomes)] as const
-    }
+    const watched = { target: proxy?.tree ?? [], simulator: simulator.tree }
+    const order = orderFor(test, target, proxy ? own : upstream, watched, sizes)
+    const outcomes: Outcome[] = []
+    do {
+      const outcome = await client.carryOut(order)
+      const left = await streamsLeft(upstream)
+      const leak = left > 0 && { [`streams still open ${idleMs / 1000} s after the client left`]: left }
+      outcomes.push({ ...outcome, failures: { ...outcome.failures, ...leak } })
+    } while (outcomes.every(mustRepeat) && !test.onFreshProcess && outcomes.length < attempts)
+    return outcomes.find(hasFailed) ?? quietest(outcomes)
   } finally {
     for (const process of started.reverse()) await process.stop()
   }

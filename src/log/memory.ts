@@ -1,5 +1,6 @@
 import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Cursor, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
+import { ArchivedLog } from './archived.ts'
 import { PackedEvents, type Reader } from './packed.ts'
 
 /** A log in this process's memory. Readers hold a position each, never a copy, so a slow one costs nothing. */
@@ -56,6 +57,10 @@ class MemoryLog implements StreamLog {
     }
   }
 
+  archived(): ArchivedLog {
+    return new ArchivedLog(this.id, this.createdAt, this.#events.toLines())
+  }
+
   async history(): Promise<readonly LogEvent[]> {
     return this.#events.all()
   }
@@ -78,38 +83,37 @@ export interface MemoryOptions {
 
 /** Logs in memory, the finished ones for as long as they may be replayed. */
 export function memoryStore({ retentionMs, maxBytes }: MemoryOptions): LogStore {
-  const logs = new Map<string, MemoryLog>()
+  const logs = new Map<string, MemoryLog | ArchivedLog>()
   /** Live logs by their other names. */
   const live = new Map<string, MemoryLog>()
   /** When finished logs expire, in the order of their ends, which is the same: one timer serves them all. */
-  const expiries = new Map<MemoryLog, number>()
+  const expiries = new Map<ArchivedLog, number>()
   let bytes = 0
   let timer: NodeJS.Timeout | undefined
 
-  function resize(log: MemoryLog, size: number): void {
-    bytes += size - log.counted
-    log.counted = size
-  }
-
-  function forget(log: MemoryLog): void {
+  function forget(log: ArchivedLog): void {
     logs.delete(log.id)
     expiries.delete(log)
-    resize(log, 0)
+    bytes -= log.bytes
   }
 
   function onGrown(log: MemoryLog): void {
-    resize(log, log.bytes)
-    if (log.sealed) onSealed(log)
+    bytes += log.bytes - log.counted
+    log.counted = log.bytes
+    if (log.sealed) archive(log)
     for (const [oldest] of expiries) {
       if (bytes <= maxBytes) break
       forget(oldest)
     }
   }
 
-  function onSealed(log: MemoryLog): void {
-    const { alias } = log
-    if (alias !== undefined && live.get(alias) === log) live.delete(alias)
-    expiries.set(log, performance.now() + retentionMs)
+  /** Readers that are at it keep the log they have. */
+  function archive(log: MemoryLog): void {
+    const archived = log.archived()
+    bytes += archived.bytes - log.counted
+    logs.set(log.id, archived)
+    expiries.set(archived, performance.now() + retentionMs)
+    if (log.alias !== undefined && live.get(log.alias) === log) live.delete(log.alias)
     schedule()
   }
 

@@ -12,6 +12,8 @@ const maxPackCharacters = 64 * 1024
 /** An event as an object: itself, its payload, its share of the text it was cut from. */
 const bytesPerEvent = 300
 
+const lineBreak = Buffer.from('\n')
+
 /** A place in the events, from the first on. */
 export interface Reader {
   /** The next events, at most `limit`; none when there are none yet. */
@@ -69,6 +71,16 @@ export class PackedEvents {
     }
     this.#tailStart += length
     this.#tail = []
+  }
+
+  /** All events as lines, in one piece. */
+  toLines(): Buffer {
+    const tail = this.#tail.length > 0 ? [Buffer.from(this.#tail.map(encodeEvent).join('\n'))] : []
+    const packs = [...this.#packs, ...tail]
+    const [only] = packs
+    return only && packs.length === 1
+      ? only
+      : Buffer.concat(packs.flatMap((pack, n) => (n > 0 ? [lineBreak, pack] : [pack])))
   }
 
   all(): LogEvent[] {

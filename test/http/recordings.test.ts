@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { formats } from '../../src/formats/registry.ts'
 import { fetchAll, jsonFrames, open, parseFrames, type WireFrame } from '../support/client.ts'
 import { expectWholeJsonStream } from '../support/invariants.ts'
 import { expectedOf, recordings } from '../support/recordings.ts'
@@ -71,7 +72,7 @@ describe.each([...recordings.keys()])('%s', (name) => {
     expect(body.includes('event: stream_error')).toBe(!expected.whole)
   })
 
-  it.each(['json', 'text'])('can be resumed after every frame in %s', async (format) => {
+  it.each(Object.keys(formats))('can be resumed after every frame in %s', async (format) => {
     const { frames, headers } = await post(sim({ recording: name }), format)
     const url = `${rig.url}/streams/${headers['x-stream-id']}?format=${format}`
     const numbered = frames.filter((frame) => frame.id !== undefined)

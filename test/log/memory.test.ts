@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
-import { Delta } from '../../src/core/delta.ts'
+import { Delta, escapeJson } from '../../src/core/delta.ts'
 import type { LogEvent } from '../../src/core/events.ts'
 import type { Cursor, OwnerSignals } from '../../src/core/ports.ts'
 import { newStreamId } from '../../src/core/position.ts'
@@ -185,7 +185,7 @@ describe('memoryStore', () => {
     vi.advanceTimersByTime(600)
     finished.append([start, done])
     vi.advanceTimersByTime(999)
-    expect(await store.find('finished')).toBe(finished)
+    expect(await (await store.find('finished'))?.history()).toEqual([start, done])
     vi.advanceTimersByTime(2)
     expect(await store.find('finished')).toBeUndefined()
     vi.advanceTimersByTime(1_000_000)
@@ -223,4 +223,28 @@ describe('memoryStore', () => {
     store.close()
     expect(vi.getTimerCount()).toBe(0)
   })
+})
+
+it('gives a finished log back as it was, in pieces of any size', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.string({ unit: 'grapheme', maxLength: 400 })),
+      fc.integer({ min: 1, max: 700 }),
+      async (texts, limit) => {
+        const store = memoryStore({ retentionMs: 60_000, maxBytes: 1e9 })
+        const live = store.create(newStreamId(), { onReaders: () => {}, onStop: async () => {} })
+        const events = [start, ...texts.map((text) => new Delta('text', 0, escapeJson(text))), done]
+        for (const event of events) live.append([event])
+        const finished = await store.find(live.id)
+        const cursor = finished?.cursor(() => {})
+        const read: LogEvent[] = []
+        for (let some = cursor?.next(limit) ?? []; some.length > 0; some = cursor?.next(limit) ?? []) read.push(...some)
+        expect(read).toEqual(events)
+        expect(await finished?.history()).toEqual(events)
+        expect(await finished?.terminal()).toEqual(done)
+        expect(finished?.createdAt).toEqual(live.createdAt)
+        store.close()
+      },
+    ),
+  )
 })
