@@ -73,7 +73,9 @@ const toolArguments = z.string().transform((json, context): object => {
   let input: unknown
   try {
     input = JSON.parse(json)
-  } catch {}
+  } catch {
+    return refuse(context, 'must be the JSON of an object')
+  }
   if (typeof input !== 'object' || input === null || Array.isArray(input)) {
     return refuse(context, 'must be the JSON of an object')
   }
