@@ -47,7 +47,7 @@ export function acceptJsonOnly(app: FastifyInstance): void {
 }
 
 /** One pass over the bytes, before the parser recurses and the schema visits every value. */
-export function isTooComplex(json: Uint8Array): boolean {
+function isTooComplex(json: Uint8Array): boolean {
   let depth = 0
   let values = 0
   for (let at = 0; at < json.length; at++) {

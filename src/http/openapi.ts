@@ -22,7 +22,7 @@ export function openApiRoute(app: FastifyInstance, routes: readonly RouteDescrip
 }
 
 /** @see https://spec.openapis.org/oas/v3.1.1 */
-export function openApiDocument(routes: readonly RouteDescription[]): object {
+function openApiDocument(routes: readonly RouteDescription[]): object {
   const paths: Record<string, Record<string, object>> = {}
   for (const route of routes) paths[route.path] = { ...paths[route.path], [route.method]: operation(route) }
   return {

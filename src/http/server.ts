@@ -170,7 +170,7 @@ function acceptedRequestId(header: string | string[] | undefined): string | unde
 }
 
 /** DNS rebinding makes a browser send other sites' names to this address. */
-export function isAllowedHost(header: string | undefined, allowed: readonly string[]): boolean {
+function isAllowedHost(header: string | undefined, allowed: readonly string[]): boolean {
   if (allowed.length === 0) return true
   const host = (header ?? '').toLowerCase().replace(/:\d+$/, '')
   return allowed.includes(host)

@@ -102,7 +102,7 @@ async function describe(log: StreamLog) {
 }
 
 /** @throws SluiceError `invalid_request` when the format's text is not for people to read */
-export function viewOf({ format = 'json', smooth }: Pick<StreamOptions, 'format' | 'smooth'>): View {
+function viewOf({ format = 'json', smooth }: Pick<StreamOptions, 'format' | 'smooth'>): View {
   const named: Format = formats[format as FormatName]
   if (smooth && !named.smoothable) {
     const smoothable = Object.values<Format>(formats).filter((each) => each.smoothable)

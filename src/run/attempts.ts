@@ -29,8 +29,8 @@ export interface Outcome {
 }
 
 /**
- * Failures after which Claude has surely not gone on generating (and billing) an answer nobody gets. A time-out is not
- * among them: the request was taken, and may be at work still.
+ * Failures after which Claude is most likely not generating (and billing) an answer nobody gets. A time-out is not among
+ * them: the request was taken, and may be at work still.
  */
 const retried: ReadonlySet<ErrorCode> = new Set([
   'upstream_rate_limited',

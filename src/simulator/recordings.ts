@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Recorded streams that come with the simulator; `INDEX.md` beside them tells where each is from. */
-export const recordingsFolder = join(import.meta.dirname, 'recordings')
+const recordingsFolder = join(import.meta.dirname, 'recordings')
 
 /** Recordings by name, without `.sse`: the raw bytes of response bodies. */
 export function loadRecordings(folder: string = recordingsFolder): Map<string, Buffer> {

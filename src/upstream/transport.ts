@@ -74,7 +74,7 @@ export function createPool(connectTimeoutMs: number): Agent {
 
 /**
  * A `fetch` for the Anthropic SDK: the SDK builds the request and maps the errors, the bytes come from undici. It
- * follows no redirect, which would carry the key elsewhere, and takes no compressed answer, which would be held back.
+ * follows no redirect, which would carry the key elsewhere, and asks for no compression, which would hold events back.
  */
 export function streamingFetch(dispatcher: Dispatcher): typeof fetch {
   return (input, init = {}) =>
