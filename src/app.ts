@@ -1,5 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Config, isLoopback } from './config.ts'
+import { describeFault, SluiceError } from './core/errors.ts'
+import type { LogStore, StreamLog } from './core/ports.ts'
 import { Sweep } from './core/sweep.ts'
 import { agUiRoutes } from './http/ag-ui.ts'
 import { anthropicRoutes } from './http/anthropic.ts'
@@ -12,8 +15,11 @@ import { openApiRoute } from './http/openapi.ts'
 import { createServer } from './http/server.ts'
 import { streamRoutes } from './http/streams.ts'
 import { memoryStore } from './log/memory.ts'
+import { redisStore } from './log/redis/store.ts'
 import { Streams } from './run/streams.ts'
+import { allowanceOf, processBounds } from './telemetry/bounds.ts'
 import { logRun } from './telemetry/logger.ts'
+import { watchPressure } from './telemetry/pressure.ts'
 import { anthropicUpstream } from './upstream/anthropic.ts'
 
 /** A Sluice that listens. */
@@ -29,15 +35,25 @@ export interface App {
 
 /** How long clients get to take the last frames before their connections are cut, in milliseconds. */
 const flushMs = 1_000
+const pollMs = 10
 
 /** Always served when `Host` is checked at all: health checks come from inside. */
 const loopbackHosts = ['localhost', '127.0.0.1', '[::1]']
 
 /** Puts the parts together: the only place that knows every adapter. */
 export async function startApp(config: Config & { apiKey: string }, logger: Logger): Promise<App> {
-  const { server, upstream, streams: limits } = config
+  const { server, upstream } = config
+  const bounds = processBounds()
+  const { max_connections, ...allowed } = allowanceOf(bounds, config.streams, (lowered) =>
+    logger.warn(lowered, 'limits lowered to what this process can bear'),
+  )
+  const limits = { ...config.streams, ...allowed }
+  const pressure = watchPressure(bounds, (reason) => {
+    if (reason) logger.warn({ reason }, 'under pressure, new streams are refused')
+    else logger.info('no longer under pressure')
+  })
   const sweep = new Sweep()
-  const store = memoryStore({ retentionMs: limits.retention_ms, maxBytes: limits.max_total_bytes })
+  const store = await openStore({ ...config, streams: limits }, sweep, logger, (log) => void streams.adopt(log))
   const claude = anthropicUpstream({
     apiKey: config.apiKey,
     baseUrl: upstream.base_url,
@@ -55,13 +71,18 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     graceMs: limits.grace_ms,
     maxBytes: limits.max_bytes,
     maxStreams: limits.max_streams,
+    pressure,
     prices: new Map(Object.entries(upstream.prices)),
     onEnd: (report) => logRun(logger, report),
+    onFault: (fault) => logger.error({ fault: describeFault(fault) }, 'run failed'),
   })
 
   const checksHost = isLoopback(server.host) || server.allowed_hosts.length > 0
   const allowed_hosts = checksHost ? [...loopbackHosts, ...server.allowed_hosts] : []
   const app = await createServer({ ...server, allowed_hosts }, logger)
+  app.server.maxConnections = max_connections
+  // Connections that wait for their next request make room for those that have one.
+  app.server.on('drop', () => app.server.closeIdleConnections())
   const attacher = new Attacher(limits, sweep, logger)
   healthRoutes(app, streams)
   openApiRoute(app, routeDescriptions)
@@ -78,18 +99,34 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
 
   async function close(): Promise<void> {
     logger.info({ live: streams.live, drain_ms: server.drain_ms }, 'draining')
+    const until = performance.now() + server.drain_ms
+    streams.refuse()
+    attacher.handOver()
     await streams.drain(server.drain_ms, hurry.signal)
+    await letGo(until)
     await flushed()
     await app.close()
-    store.close()
+    await store.close()
     await claude.close()
+    pressure.close()
     logger.info('closed')
+  }
+
+  /** What other processes write goes on without this one. Its readers here may wait for its end, but not for ever. */
+  async function letGo(until: number): Promise<void> {
+    let waiting = await attacher.waiting()
+    while (waiting.length > 0 && performance.now() < until && !hurry.signal.aborted) {
+      await delay(pollMs)
+      waiting = await attacher.waiting()
+    }
+    attacher.handOver()
+    for (const connection of waiting) connection.fail(new SluiceError('shutting_down'))
   }
 
   /** Resolves when all responses have been sent, or after `flushMs`. */
   async function flushed(): Promise<void> {
     const until = performance.now() + flushMs
-    while (sweep.size > 0 && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 10))
+    while (sweep.size > 0 && performance.now() < until) await delay(pollMs)
   }
 
   return {
@@ -101,4 +138,17 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
       return closing
     },
   }
+}
+
+function openStore(
+  { store, streams, timeouts }: Config,
+  sweep: Sweep,
+  log: Logger,
+  adopt: (log: StreamLog) => void,
+): LogStore | Promise<LogStore> {
+  const { retention_ms, key_ttl_ms, max_total_bytes } = streams
+  const memory = { retentionMs: retention_ms, keyTtlMs: key_ttl_ms, maxBytes: max_total_bytes }
+  const { url, prefix, durability } = store
+  if (url === undefined) return memoryStore(memory)
+  return redisStore({ ...memory, url, prefix, durability, maxLifeMs: timeouts.total_ms, sweep, log, adopt })
 }

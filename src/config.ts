@@ -75,12 +75,21 @@ const configSchema = z.strictObject({
     on_disconnect: z.enum(disconnectPolicies).default('grace'),
     grace_ms: milliseconds(15_000, 0),
     retention_ms: milliseconds(300_000, 0),
+    key_ttl_ms: milliseconds(86_400_000, 1_000),
     max_bytes: bytes(16 * 1024 * 1024),
     max_total_bytes: bytes(512 * 1024 * 1024),
     max_streams: z.int().min(1).max(1_000_000).default(5_000),
     commit_after_ms: milliseconds(1_000, 0),
     heartbeat_ms: milliseconds(15_000, 10),
     client_stall_ms: milliseconds(30_000, 10),
+  }),
+  store: section({
+    url: z.url({ protocol: /^rediss?$/, error: 'must be a redis:// or rediss:// URL' }).optional(),
+    durability: z.enum(['durable', 'fast']).default('durable'),
+    prefix: z
+      .string()
+      .regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, dots, dashes and underscores')
+      .default('sluice'),
   }),
   access: section({
     mode: z.literal('none').optional(),
@@ -140,6 +149,8 @@ export function loadConfig(env: Env = process.env): Config {
   const tree = readTree(env, faults)
   overlayEnv(tree, env, faults)
   const apiKey = readSecret(env, 'ANTHROPIC_API_KEY', faults)
+  const redisUrl = readSecret(env, 'REDIS_URL', faults)
+  if (redisUrl) set(tree, 'store', 'url', redisUrl)
   if (apiKey !== undefined && !/^[\x21-\x7e]+$/.test(apiKey)) {
     faults.push('ANTHROPIC_API_KEY: holds a character that no key has (a blank, or an ellipsis of an example)')
   }

@@ -26,6 +26,16 @@ export const errorTable = {
     retryable: false,
     message: 'There is no such stream: it never existed, has expired, or is not yours.',
   },
+  resume_unavailable: {
+    status: 410,
+    retryable: false,
+    message: 'Part of this stream is no longer held. Ask again from the start.',
+  },
+  key_reused: {
+    status: 422,
+    retryable: false,
+    message: 'Another request has used this idempotency key. Send a new key with a new request.',
+  },
   route_not_found: { status: 404, retryable: false, message: 'There is no such route.' },
   request_timeout: { status: 408, retryable: true, message: 'The request was not sent in time.' },
   body_too_large: { status: 413, retryable: false, message: 'The body is larger than this server accepts.' },
@@ -45,6 +55,16 @@ export const errorTable = {
     status: 503,
     retryable: true,
     message: 'All streams of this server are taken. Try again shortly.',
+  },
+  store_unavailable: {
+    status: 503,
+    retryable: true,
+    message: 'The store that all replicas share cannot be reached, and only it can tell. Try again shortly.',
+  },
+  replica_lost: {
+    status: 503,
+    retryable: true,
+    message: 'The server that wrote this answer is gone. Send the request again.',
   },
   stopped: { status: 503, retryable: true, message: 'The stream was stopped before it was complete.' },
   shutting_down: { status: 503, retryable: true, message: 'This server is shutting down. Send the request again.' },

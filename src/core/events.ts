@@ -114,5 +114,10 @@ export function isTerminal(event: LogEvent): event is TerminalEvent {
   return event.type === 'done' || event.type === 'error' || event.type === 'cancelled'
 }
 
+/** The run ended before any of the answer came: nothing was bought. */
+export function cameToNothing(event: TerminalEvent): boolean {
+  return event.type === 'error' && !event.partial
+}
+
 /** Blocks that call a tool, here or at Anthropic; their input arrives as `input_json_delta`. */
 export const toolBlockTypes: ReadonlySet<string> = new Set(['tool_use', 'server_tool_use', 'mcp_tool_use'])

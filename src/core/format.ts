@@ -20,5 +20,7 @@ export interface Format {
   readonly heartbeat: string
   /** Its text is read by people, and may be cut anew and paced for them. */
   readonly smoothable?: true
+  /** Over GET its clients reconnect by themselves and say where they were, as `EventSource` does. */
+  readonly reconnects?: true
   encoder(): Encoder
 }

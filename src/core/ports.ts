@@ -3,24 +3,31 @@ import type { MessageRequest } from './request.ts'
 
 /** A reader's place in a log. It starts at the first event. */
 export interface Cursor {
-  /** The next events at hand, at most `limit`; empty when there are none yet or none any more. */
+  /**
+   * The next events at hand, at most `limit`; empty when there are none yet or none any more.
+   * @throws SluiceError `resume_unavailable` when what follows is not held any more
+   */
   next(limit: number): readonly LogEvent[]
   /** Ends the reading; the log then counts one reader fewer. Safe to call twice. */
   close(): void
 }
 
-/** What the owner of a run hears about its readers. */
+/** What the owner of a run hears about its log. */
 export interface OwnerSignals {
   /** The number of open cursors changed. */
   onReaders(count: number): void
   /** Somebody asked the stream to stop. */
   onStop(): Promise<void>
+  /** Another replica has taken the log over: whatever this owner still appends is dropped. */
+  onFenced(): void
 }
 
 /** The numbered, append-only events of one run, ended by exactly one terminal event. */
 export interface StreamLog {
   readonly id: string
   readonly createdAt: Date
+  /** Another process could serve this log from here on. */
+  readonly shared: boolean
   /** Adds events in order and wakes the readers, once; none may follow a terminal event. A promise means: wait for it before the next call. */
   append(events: readonly LogEvent[]): void | Promise<void>
   /** Opens a reader; `wake` is called, synchronously, whenever there is more to read. */
@@ -29,20 +36,55 @@ export interface StreamLog {
   history(): Promise<readonly LogEvent[]>
   /** How it ended, if it has. */
   terminal(): Promise<TerminalEvent | undefined>
+  /**
+   * Takes in all that there is by now.
+   * @returns false when readers elsewhere may rightly have had more: it is on its way, or lost
+   * @throws SluiceError `resume_unavailable` when events are known to be lost
+   */
+  caughtUp(): Promise<boolean>
+  /** Its readers are told to come back through another process, and are not gone meanwhile. */
+  expectReaders(): void
   /** Asks the owner of the run to stop it and resolves when the log is sealed. */
   stop(): Promise<void>
+}
+
+/** What an idempotency key stands for. */
+export interface Claim {
+  /** Of the stream that the key began. */
+  readonly id: string
+  /** Of the request, so that another one under the same key is noticed. */
+  readonly fingerprint: string
+}
+
+export interface NewClaim extends Claim {
+  /** Of the stream, as in `LogOptions`. */
+  readonly alias?: string | undefined
+}
+
+export interface LogOptions {
+  readonly owner: OwnerSignals
+  /** Another name to find the log by until it is sealed; the latest log of a name has it. */
+  readonly alias?: string | undefined
+  /** The idempotency key that was claimed for it: it is kept for as long as the key. */
+  readonly key?: string | undefined
 }
 
 /** Where logs live. */
 export interface LogStore {
   /** Live logs take up all the room there is: no new one should be begun. */
   readonly full: boolean
-  /** @param alias another name to find the log by until it is sealed; the latest log of a name has it */
-  create(id: string, owner: OwnerSignals, alias?: string): StreamLog
+  /**
+   * Gives a key to a stream, unless another has it. A key whose run ended before any of the answer came is free again.
+   * @returns the claim that was there before
+   * @throws SluiceError `store_unavailable` when it cannot tell
+   */
+  claim(key: string, claim: NewClaim): Promise<Claim | undefined>
+  create(id: string, options: LogOptions): StreamLog
+  /** @throws SluiceError `store_unavailable` when it cannot tell */
   find(id: string): Promise<StreamLog | undefined>
   /** The live log of that name. */
   findLive(alias: string): Promise<StreamLog | undefined>
-  close(): void
+  close(): Promise<void>
 }
 
 /** An open answer of Claude. Iterating gives the events of one upstream read at a time. */
@@ -78,4 +120,10 @@ export interface Upstream {
    */
   forward(method: 'GET' | 'POST', path: string, request: ForwardedRequest): Promise<unknown>
   close(): Promise<void>
+}
+
+/** How close the process is to one of its bounds. */
+export interface Pressure {
+  /** Why no new stream should begin now; `undefined` when nothing speaks against it. */
+  readonly reason: string | undefined
 }

@@ -4,8 +4,9 @@ import type { TerminalEvent, Timing } from './events.ts'
 /** Everything about an ended run that its one log line tells. */
 export interface RunReport {
   readonly stream: string
-  readonly requestId: string
-  readonly model: string
+  /** Null for what another replica began. */
+  readonly requestId: string | null
+  readonly model: string | null
   readonly terminal: TerminalEvent
   readonly timing: Timing
   readonly attempts: number

@@ -104,7 +104,12 @@ export interface StreamOptions {
   readonly smooth?: SmoothUnit | undefined
   readonly progress?: boolean | undefined
   readonly on_disconnect?: DisconnectPolicy | undefined
+  /** An idempotency key: the same one always gives the same stream. */
+  readonly key?: string | undefined
 }
+
+/** Chosen by clients, such as a UUID. */
+export const idempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 visible ASCII characters')
 
 export interface Defaults {
   readonly default_model: string
@@ -147,6 +152,7 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
       .enum(['true', 'false', '1', '0'])
       .transform((value) => value === 'true' || value === '1')
       .optional(),
+    key: idempotencyKey.optional(),
   })
 
   const attachment = z.strictObject({ format: format.optional(), smooth, after: z.string().optional() })
@@ -174,8 +180,8 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
     },
     /** @throws SluiceError `invalid_request` naming every parameter that is wrong */
     fromQuery(input: unknown): ParsedRequest {
-      const { format, smooth, progress, ...fields } = check(query, input)
-      return { message: toMessage(fields), options: { format, smooth, progress } }
+      const { format, smooth, progress, key, ...fields } = check(query, input)
+      return { message: toMessage(fields), options: { format, smooth, progress, key } }
     },
     /** Parameters of a request for a stream that exists. */
     attachment(input: unknown): Pick<StreamOptions, 'format' | 'smooth'> & { after?: string | undefined } {

@@ -13,6 +13,14 @@ export function unnumbered(name: string, line: string): string {
   return `event: ${name}\ndata: ${line}\n\n`
 }
 
+/**
+ * Tells an `EventSource` how long to wait before it reconnects; nothing is dispatched.
+ * @param delayMs in milliseconds
+ */
+export function reconnectAfter(delayMs: number): string {
+  return `retry: ${delayMs}\n\n`
+}
+
 /** Ends the frames of formats that have such a mark. It carries no id, so that a resume never lands behind it. */
 const doneFrame = 'data: [DONE]\n\n'
 
@@ -24,18 +32,19 @@ const lineBreak = /\r\n|\r|\n/g
  * that resuming is: the same fold, from the first event, with its beginning left out.
  */
 export class Frames {
-  readonly #idPrefix: string
+  readonly #idPrefix: string | undefined
   readonly #after: number
   #count = 0
   #pending = ''
   #ended = false
 
   /**
-   * @param streamId must be free of line breaks; ids come from `newStreamId`
+   * @param streamId must be free of line breaks; ids come from `newStreamId`. Without one the frames carry no ids: they
+   * are no part of the log, and a client's position does not move.
    * @param after the number of the last frame the client has, 0 for none, `Infinity` to count only
    */
-  constructor(streamId: string, after = 0) {
-    this.#idPrefix = `id: ${streamId}.`
+  constructor(streamId: string | undefined, after = 0) {
+    this.#idPrefix = streamId && `id: ${streamId}.`
     this.#after = after
   }
 
@@ -57,7 +66,7 @@ export class Frames {
   /** A frame with one line of data, such as the output of `JSON.stringify`, which never holds a raw line break. */
   data(line: string): void {
     if (++this.#count <= this.#after) return
-    this.#pending += `${this.#idPrefix}${this.#count}\ndata: ${line}\n\n`
+    this.#pending += `${this.#id()}data: ${line}\n\n`
   }
 
   /** A frame with text of any shape; a parser gives it back with every line break as LF. */
@@ -70,13 +79,17 @@ export class Frames {
     if (++this.#count <= this.#after) return
     // Names of unknown events are upstream's words: a line break in one would begin a field of its own.
     const safe = name.replace(/[\r\n\0]/g, '')
-    this.#pending += `${this.#idPrefix}${this.#count}\nevent: ${safe}\ndata: ${line}\n\n`
+    this.#pending += `${this.#id()}event: ${safe}\ndata: ${line}\n\n`
   }
 
   /** A frame with an id alone: it moves the client's position and dispatches nothing. */
   mark(): void {
-    if (++this.#count <= this.#after) return
-    this.#pending += `${this.#idPrefix}${this.#count}\n\n`
+    if (++this.#count <= this.#after || this.#idPrefix === undefined) return
+    this.#pending += `${this.#id()}\n`
+  }
+
+  #id(): string {
+    return this.#idPrefix === undefined ? '' : `${this.#idPrefix}${this.#count}\n`
   }
 
   /** Ends the frames; `[DONE]` goes out even when the terminal frame itself is already known to the client. */

@@ -1,8 +1,10 @@
-import type { LogEvent } from '../core/events.ts'
+import { SluiceError } from '../core/errors.ts'
+import type { ErrorEvent, LogEvent } from '../core/events.ts'
 import type { Encoder, Format, SmoothUnit } from '../core/format.ts'
 import type { Cursor, StreamLog } from '../core/ports.ts'
-import { Frames } from '../core/sse.ts'
+import { Frames, reconnectAfter } from '../core/sse.ts'
 import type { Sweep, Swept } from '../core/sweep.ts'
+import { noUsage } from '../core/usage.ts'
 import { recutter, Smoother } from './smooth.ts'
 
 /** A client's socket, as far as a connection knows it. */
@@ -44,6 +46,7 @@ const silentReads = 16
  * read has at hand goes out in one write.
  */
 export class Connection implements Swept {
+  readonly log: StreamLog
   readonly #options: ConnectionOptions
   readonly #cursor: Cursor
   readonly #frames: Frames
@@ -62,6 +65,7 @@ export class Connection implements Swept {
 
   /** Counts as a reader of the log from now on; nothing is sent before `start`. */
   constructor(log: StreamLog, options: ConnectionOptions) {
+    this.log = log
     this.#options = options
     this.#frames = new Frames(log.id, options.after)
     this.#encode = options.format.encoder()
@@ -94,6 +98,35 @@ export class Connection implements Swept {
     this.#cursor.close()
   }
 
+  /**
+   * Lets the client come back by itself, to wherever it is led then: no terminal frame, no `[DONE]`.
+   * @param delayMs until it does
+   * @returns false, with nothing done, when the client could not say where it was
+   */
+  handOver(delayMs: number): boolean {
+    const outlet = this.#outlet
+    const hasId = this.#frames.count > 0 || this.#options.after > 0
+    if (!outlet || this.#ended || !hasId) return false
+    this.log.expectReaders()
+    this.#write(outlet, reconnectAfter(delayMs))
+    this.#end(outlet)
+    return true
+  }
+
+  /**
+   * Ends the stream for this client alone, whatever the log comes to. The frames that say so carry no id: they are no
+   * part of the log, and must not be taken for what follows in it.
+   */
+  fail(error: SluiceError): void {
+    const outlet = this.#outlet
+    if (!outlet || this.#ended) return
+    const event: ErrorEvent = { type: 'error', error: error.toPublic(), partial: true, usage: unknownUsage, timing }
+    const frames = new Frames(undefined)
+    this.#encode(event, frames)
+    this.#write(outlet, frames.take())
+    this.#end(outlet)
+  }
+
   tick(now: number): void {
     const outlet = this.#outlet
     if (!outlet) return
@@ -119,6 +152,7 @@ export class Connection implements Swept {
         else if (++silent === silentReads) return void setImmediate(() => this.#pump())
       }
     } catch (fault) {
+      if (fault instanceof SluiceError) return void this.fail(fault)
       // The run and the other readers go on: it is this connection that cannot.
       this.#ended = true
       this.#options.onFault(fault)
@@ -145,14 +179,18 @@ export class Connection implements Swept {
       this.#encode(this.#unsent[sent++] as LogEvent, frames)
     }
     this.#unsent = this.#unsent.slice(sent)
+    // What this client has seen beyond the end was lost before it reached this log.
+    if (frames.ended && frames.count < this.#options.after) throw new SluiceError('resume_unavailable')
     const text = frames.take()
     if (text !== '') this.#write(outlet, text)
-    if (frames.ended) {
-      this.#ended = true
-      this.#cursor.close()
-      outlet.end()
-    }
+    if (frames.ended) this.#end(outlet)
     return text !== ''
+  }
+
+  #end(outlet: Outlet): void {
+    this.#ended = true
+    this.#cursor.close()
+    outlet.end()
   }
 
   #write(outlet: Outlet, text: string): void {
@@ -161,6 +199,10 @@ export class Connection implements Swept {
     this.#blocked = !outlet.write(text)
   }
 }
+
+/** What a connection says of an answer that it knows no end of. */
+const unknownUsage = { ...noUsage, measured: false } as const
+const timing = { ttft_ms: null, duration_ms: 0, tokens_per_second: null }
 
 /** How many frames `format` makes of these events. */
 export function countFrames(format: Format, events: readonly LogEvent[], smooth?: SmoothUnit): number {

@@ -11,10 +11,11 @@ const maxHeld: Record<SmoothUnit, number> = { word: 200, sentence: 600, line: 2_
  */
 const contextCharacters = 12
 
+// One locale for all: a resume on another replica must find the same boundaries, whatever language that machine speaks.
 const segmenters = {
-  word: new Intl.Segmenter(undefined, { granularity: 'word' }),
-  sentence: new Intl.Segmenter(undefined, { granularity: 'sentence' }),
-  grapheme: new Intl.Segmenter(undefined, { granularity: 'grapheme' }),
+  word: new Intl.Segmenter('en', { granularity: 'word' }),
+  sentence: new Intl.Segmenter('en', { granularity: 'sentence' }),
+  grapheme: new Intl.Segmenter('en', { granularity: 'grapheme' }),
 }
 
 /**

@@ -13,6 +13,7 @@ export const json: Format = {
   headers: {},
   heartbeat: comment('heartbeat'),
   smoothable: true,
+  reconnects: true,
   encoder,
 }
 

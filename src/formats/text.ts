@@ -11,6 +11,7 @@ export const text: Format = {
   headers: {},
   heartbeat: comment('heartbeat'),
   smoothable: true,
+  reconnects: true,
   encoder,
 }
 

@@ -6,6 +6,7 @@ import { check, type MessageRequest, maxTokens, modelName } from '../core/reques
 import { anthropic, anthropicError } from '../formats/anthropic.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
+import { keyOf } from './headers.ts'
 import { type ErrorShape, type HttpLog, withErrorShape } from './server.ts'
 
 const headerOnly = (header: string) => z.undefined(`goes into the ${header} header`).optional()
@@ -45,10 +46,11 @@ export function anthropicRoutes(
       check(messagesBody, request.body)
       const { stream, ...body } = request.body as MessageRequest & { stream?: boolean }
       const message: MessageRequest = { ...body, ...dialectOf(request) }
-      const run = streams.start({ request: message, onDisconnect: 'cancel', requestId: request.id })
-      if (stream) return attacher.attachWhenOpen(request, reply, run, { format: anthropic })
+      const asked = { request: message, key: keyOf(request), requestId: request.id }
+      const begun = await streams.begin({ ...asked, onDisconnect: 'cancel' })
+      if (stream) return attacher.attachWhenOpen(request, reply, begun, { format: anthropic })
       // Read as a stream all the same: a long answer would outlast any limit on a silent connection to Claude.
-      return reply.send((await attacher.collect(reply, run)).message)
+      return reply.send((await attacher.collect(reply, begun)).message)
     })
 
     scope.post('/v1/messages/count_tokens', (request) => {

@@ -1,14 +1,13 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describeFault, SluiceError } from '../core/errors.ts'
-import type { DoneEvent } from '../core/events.ts'
+import { type DoneEvent, isTerminal } from '../core/events.ts'
 import type { Format, SmoothUnit } from '../core/format.ts'
 import { type Message, snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
-import { parsePosition } from '../core/position.ts'
 import type { Sweep } from '../core/sweep.ts'
-import { Connection, countFrames, type Outlet } from '../delivery/connection.ts'
-import type { Run } from '../run/run.ts'
+import { Connection, type Outlet } from '../delivery/connection.ts'
+import type { Begun } from '../run/streams.ts'
 import type { HttpLog } from './server.ts'
 
 export interface AttachOptions {
@@ -32,11 +31,17 @@ export interface DoneSnapshot {
   readonly done: DoneEvent
 }
 
+/** When a client that is handed over reconnects, in milliseconds: by then, load balancers should know. */
+const leastReturnMs = 500
+const returnSpreadMs = 1_500
+
 /** Opens event streams on HTTP responses. */
 export class Attacher {
   readonly #options: AttachOptions
   readonly #sweep: Sweep
   readonly #log: HttpLog
+  /** Who is connected, and whether they come back by themselves. */
+  readonly #open = new Map<Connection, boolean>()
 
   constructor(options: AttachOptions, sweep: Sweep, log: HttpLog) {
     this.#options = options
@@ -50,35 +55,53 @@ export class Attacher {
   }
 
   /**
-   * Streams a new run, once upstream has said something or `commit_after_ms` is over.
+   * Streams a run, a new one once upstream has said something or `commit_after_ms` is over.
    * @throws SluiceError when the run failed before that: the response is still free for an HTTP status
    */
-  async attachWhenOpen(request: FastifyRequest, reply: FastifyReply, run: Run, view: View): Promise<void> {
-    const connection = this.#connect(request, reply, run.log, view)
-    const failure = await this.opened(run, reply)
+  async attachWhenOpen(request: FastifyRequest, reply: FastifyReply, begun: Begun, view: View): Promise<void> {
+    const connection = this.#connect(request, reply, begun.log, view)
+    const failure = await this.opened(begun, reply)
     if (failure && connection.alive) throw failure
     connection.open()
   }
 
   /**
-   * Waits for a run to end without sending anything, for clients that want the answer whole. Their leaving counts as
+   * Waits for a stream to end without sending anything, for clients that want the answer whole. Their leaving counts as
    * that of any reader.
    * @throws SluiceError when there is no whole answer
    */
-  async collect(reply: FastifyReply, run: Run): Promise<DoneSnapshot> {
-    const cursor = run.log.cursor(() => {})
-    reply.raw.on('close', () => cursor.close())
-    if (reply.request.raw.socket.destroyed) cursor.close()
-    const { failure } = await run.ended
-    if (failure) throw failure
-    const { message, terminal } = snapshot(await run.log.history())
+  async collect(reply: FastifyReply, { log, run }: Begun): Promise<DoneSnapshot> {
+    const { promise: ended, resolve, reject } = Promise.withResolvers<void>()
+    const cursor = log.cursor(skip)
+    function skip(): void {
+      try {
+        for (let events = cursor.next(512); events.length > 0; events = cursor.next(512)) {
+          if (events.some(isTerminal)) resolve()
+        }
+      } catch (loss) {
+        reject(loss)
+      }
+    }
+    function leave(): void {
+      cursor.close()
+      reject(new SluiceError('stopped'))
+    }
+    reply.raw.on('close', leave)
+    if (reply.request.raw.socket.destroyed) leave()
+    skip()
+    await ended
+    const { message, terminal } = snapshot(await log.history())
     cursor.close()
-    if (terminal?.type !== 'done' || !message) throw new SluiceError('stopped')
-    return { message, done: terminal }
+    if (terminal?.type === 'done' && message) return { message, done: terminal }
+    // The run knows more of its failure than the log does: how long to wait, for one.
+    const failure = run && (await run.ended).failure
+    if (!failure && terminal?.type === 'error') throw new SluiceError(terminal.error.code, terminal.error)
+    throw failure ?? new SluiceError('stopped')
   }
 
   /** Waits for a run's first sign of life, its failure, the client's leaving or `commit_after_ms`. */
-  async opened(run: Run, reply: FastifyReply): Promise<SluiceError | undefined> {
+  async opened({ run }: Begun, reply: FastifyReply): Promise<SluiceError | undefined> {
+    if (!run) return undefined
     const { promise, resolve } = Promise.withResolvers<undefined>()
     const commit = () => resolve(undefined)
     const timer = setTimeout(commit, this.#options.commit_after_ms)
@@ -87,6 +110,26 @@ export class Attacher {
     reply.raw.off('close', commit)
     clearTimeout(timer)
     return failure
+  }
+
+  /**
+   * Sends those who come back by themselves to another process: over GET, in a format whose clients do so, on a stream
+   * that another process can go on with.
+   */
+  handOver(): void {
+    for (const [connection, returns] of this.#open) {
+      // Not all in the same moment; and the first come back before the grace of their streams is over.
+      const delayMs = Math.round(leastReturnMs + Math.random() * returnSpreadMs)
+      if (returns && connection.log.shared) connection.handOver(delayMs)
+    }
+  }
+
+  /** Connections that wait for more than this process has of their streams. */
+  async waiting(): Promise<Connection[]> {
+    const all = await Promise.all(
+      Array.from(this.#open.keys(), async (each) => ((await each.log.terminal()) ? [] : [each])),
+    )
+    return all.flat()
   }
 
   /** Makes the client a reader of the log before its response has begun, so that its leaving counts from the start. */
@@ -102,9 +145,11 @@ export class Attacher {
       onFault: (fault) =>
         this.#log.error({ request_id: request.id, stream: log.id, fault: describeFault(fault) }, 'connection failed'),
     })
+    this.#open.set(connection, request.method === 'GET' && format.reconnects === true)
     let alive = true
     const gone = () => {
       alive = false
+      this.#open.delete(connection)
       connection.close()
     }
     // The request's own `close` comes as soon as a POST body is read; the response's comes when the client is gone.
@@ -148,46 +193,4 @@ function outletOf({ raw }: FastifyReply): Outlet {
     end: () => raw.end(),
     destroy: () => raw.destroy(),
   }
-}
-
-/**
- * The frame a client wants to go on after: `Last-Event-ID`, else `?after=`; `undefined` when it named none.
- * @throws SluiceError `invalid_position` when it is malformed or of another stream
- */
-export function requestedPosition(lastEventId: string | undefined, after: string | undefined, stream: string) {
-  if (lastEventId !== undefined) {
-    const position = parsePosition(lastEventId)
-    if (position?.stream !== stream) throw new SluiceError('invalid_position')
-    return position.n
-  }
-  if (after === undefined) return undefined
-  if (!/^\d{1,15}$/.test(after)) throw new SluiceError('invalid_position')
-  return Number(after)
-}
-
-/**
- * Whether something follows frame `after`.
- * @returns `'at end'` when the client has the terminal frame already
- * @throws SluiceError `invalid_position` beyond what the stream has sent
- */
-export async function checkPosition(log: StreamLog, view: View): Promise<'behind' | 'at end'> {
-  const ended = await log.terminal()
-  const count = ended ? await finalCount(log, view) : countFrames(view.format, await log.history(), view.smooth)
-  const { after = 0 } = view
-  if (after > count) throw new SluiceError('invalid_position')
-  return ended && after === count ? 'at end' : 'behind'
-}
-
-/** Counting folds the whole log: for a finished one, whose counts no longer change, once a format. */
-const finalCounts = new WeakMap<StreamLog, Map<string, number>>()
-
-async function finalCount(log: StreamLog, { format, smooth }: View): Promise<number> {
-  const counts = finalCounts.get(log) ?? new Map<string, number>()
-  finalCounts.set(log, counts)
-  const key = `${format.name} ${smooth}`
-  const known = counts.get(key)
-  if (known !== undefined) return known
-  const count = countFrames(format, await log.history(), smooth)
-  counts.set(key, count)
-  return count
 }

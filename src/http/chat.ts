@@ -5,6 +5,7 @@ import { chatReader, isChatBody } from '../formats/ai-sdk-request.ts'
 import { formats } from '../formats/registry.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
+import { keyOf } from './headers.ts'
 import { type StreamRoutesOptions, streamPost } from './streams.ts'
 
 /** `/api/chat`: where the AI SDK's `useChat` goes by itself; it takes the bodies of `/stream` too. */
@@ -21,14 +22,15 @@ export function chatRoutes(
   app.post('/api/chat', async (request, reply) => {
     if (!isChatBody(request.body)) return post(request, reply)
     const { message, options: chosen, chatId, continues } = read(request.body)
-    const run = streams.start({
+    const begun = await streams.begin({
       request: message,
       onDisconnect: chosen.on_disconnect ?? options.on_disconnect,
       requestId: request.id,
+      key: keyOf(request),
       alias: chatId,
       echo: continues === undefined ? {} : { message_id: continues },
     })
-    return attacher.attachWhenOpen(request, reply, run, { format: aiSdk, smooth: chosen.smooth })
+    return attacher.attachWhenOpen(request, reply, begun, { format: aiSdk, smooth: chosen.smooth })
   })
 
   // The client asks this whenever a page with `resume` opens, mostly in vain, and wants the answer from its start.

@@ -6,6 +6,7 @@ import { openaiRequest } from '../formats/openai-request.ts'
 import { chatCompletion } from '../formats/openai-response.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
+import { keyOf } from './headers.ts'
 import { type ErrorShape, type HttpLog, withErrorShape } from './server.ts'
 
 /** `/v1/chat/completions`: for every client that takes a base URL in place of OpenAI's. */
@@ -19,10 +20,11 @@ export function openaiRoutes(
   return withErrorShape(app, log, errorShape, (scope) => {
     scope.post('/v1/chat/completions', async (request, reply) => {
       const { message, echo, stream } = openaiRequest(request.body, defaults)
-      const run = streams.start({ request: message, onDisconnect: 'cancel', requestId: request.id, echo })
-      if (stream) return attacher.attachWhenOpen(request, reply, run, { format: openai })
-      const answer = await attacher.collect(reply, run)
-      return reply.send(chatCompletion(answer.message, Math.floor(run.log.createdAt.getTime() / 1000)))
+      const asked = { request: message, key: keyOf(request), requestId: request.id, echo }
+      const begun = await streams.begin({ ...asked, onDisconnect: 'cancel' })
+      if (stream) return attacher.attachWhenOpen(request, reply, begun, { format: openai })
+      const answer = await attacher.collect(reply, begun)
+      return reply.send(chatCompletion(answer.message, Math.floor(begun.log.createdAt.getTime() / 1000)))
     })
   })
 }

@@ -7,7 +7,9 @@ import { parsePosition } from '../core/position.ts'
 import { type Defaults, type DisconnectPolicy, requestReader, type StreamOptions } from '../core/request.ts'
 import { type FormatName, formats } from '../formats/registry.ts'
 import type { Streams } from '../run/streams.ts'
-import { type Attacher, checkPosition, requestedPosition, type View } from './attach.ts'
+import type { Attacher, View } from './attach.ts'
+import { headerOf, keyOf } from './headers.ts'
+import { checkPosition, requestedPosition } from './position.ts'
 
 export interface StreamRoutesOptions extends Defaults {
   readonly on_disconnect: DisconnectPolicy
@@ -35,11 +37,11 @@ export function streamRoutes(
     }
     const { message, options: chosen } = read.fromQuery(request.query)
     const view = viewOf(chosen)
-    const { progress } = chosen
+    const { progress, key } = chosen
     const onDisconnect = options.on_disconnect
-    const run = streams.start({ request: message, onDisconnect, progress, requestId: request.id })
+    const { log } = await streams.begin({ request: message, onDisconnect, progress, key, requestId: request.id })
     // EventSource takes any status but 200 as final, so what happens from here on is told in the stream.
-    attacher.attach(request, reply, run.log, view)
+    return attacher.attach(request, reply, log, view)
   })
 
   app.post('/stream', streamPost(streams, attacher, options))
@@ -82,11 +84,17 @@ export function streamPost(streams: Streams, attacher: Attacher, options: Stream
     const view = viewOf(chosen)
     const detached = wantsJson(request)
     const onDisconnect = chosen.on_disconnect ?? (detached ? 'finish' : options.on_disconnect)
-    const run = streams.start({ request: message, onDisconnect, progress: chosen.progress, requestId: request.id })
-    if (!detached) return attacher.attachWhenOpen(request, reply, run, view)
-    const failure = await attacher.opened(run, reply)
+    const begun = await streams.begin({
+      request: message,
+      onDisconnect,
+      progress: chosen.progress,
+      key: keyOf(request),
+      requestId: request.id,
+    })
+    if (!detached) return attacher.attachWhenOpen(request, reply, begun, view)
+    const failure = await attacher.opened(begun, reply)
     if (failure) throw failure
-    const { id } = run.log
+    const { id } = begun.log
     const url = `/streams/${id}`
     const { format, smooth } = chosen
     const query = new URLSearchParams({ ...(format && { format }), ...(smooth && { smooth }) })
@@ -110,12 +118,6 @@ function viewOf({ format = 'json', smooth }: Pick<StreamOptions, 'format' | 'smo
     throw new SluiceError('invalid_request', { message: `smooth: works with the formats ${names}` })
   }
   return { format: named, smooth }
-}
-
-/** An empty header counts as absent. */
-function headerOf(request: FastifyRequest, name: string): string | undefined {
-  const value = request.headers[name]
-  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 function wantsJson(request: FastifyRequest): boolean {

@@ -27,6 +27,10 @@ export class ArchivedLog implements StreamLog {
     return new Date(this.#createdAt)
   }
 
+  get shared(): boolean {
+    return false
+  }
+
   get bytes(): number {
     return this.#lines.length
   }
@@ -63,6 +67,12 @@ export class ArchivedLog implements StreamLog {
     const lastLine = this.#lines.subarray(this.#lines.lastIndexOf(LF) + 1)
     return decodeEvent(lastLine.toString('utf8')) as TerminalEvent
   }
+
+  async caughtUp(): Promise<boolean> {
+    return true
+  }
+
+  expectReaders(): void {}
 
   async stop(): Promise<void> {}
 }

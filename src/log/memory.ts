@@ -1,73 +1,52 @@
-import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
-import type { Cursor, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
-import { ArchivedLog } from './archived.ts'
-import { PackedEvents, type Reader } from './packed.ts'
+import { cameToNothing, type LogEvent, type TerminalEvent } from '../core/events.ts'
+import type { Claim, Cursor, LogOptions, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
+import type { ArchivedLog } from './archived.ts'
+import { Expiry } from './expiry.ts'
+import { LocalLog } from './local.ts'
 
-/** A log in this process's memory. Readers hold a position each, never a copy, so a slow one costs nothing. */
-class MemoryLog implements StreamLog {
+/** A live log: its events, and the run that writes them. */
+export class MemoryLog implements StreamLog {
   readonly id: string
   readonly alias: string | undefined
-  readonly createdAt = new Date()
+  readonly key: string | undefined
+  readonly createdAt: Date
+  readonly shared = false
   /** What the store has counted it for, in bytes. */
   counted = 0
-  /** Let go at the end: it holds the whole request, images and all, which a finished log must not. */
+  readonly local: LocalLog
   #owner: OwnerSignals | undefined
-  readonly #onGrown: (log: MemoryLog) => void
-  readonly #events = new PackedEvents()
-  readonly #wakes = new Map<Reader, () => void>()
-  #terminal: TerminalEvent | undefined
 
-  constructor(id: string, alias: string | undefined, owner: OwnerSignals, onGrown: (log: MemoryLog) => void) {
+  constructor(id: string, { owner, alias, key }: LogOptions, createdAt: Date, onGrown: (log: MemoryLog) => void) {
     this.id = id
+    this.createdAt = createdAt
     this.alias = alias
+    this.key = key
     this.#owner = owner
-    this.#onGrown = onGrown
-  }
-
-  get bytes(): number {
-    return this.#events.bytes
-  }
-
-  get sealed(): boolean {
-    return this.#terminal !== undefined
+    this.local = new LocalLog({ onReaders: (count) => owner.onReaders(count), onGrown: () => onGrown(this) })
   }
 
   append(events: readonly LogEvent[]): void {
-    if (this.sealed) throw new Error('append to a sealed log')
-    const last = events.at(-1)
-    if (last && isTerminal(last)) this.#terminal = last
-    this.#events.push(events)
-    for (const wake of this.#wakes.values()) wake()
-    this.#events.pack(this.#wakes.keys(), this.sealed)
-    if (this.sealed) this.#owner = undefined
-    this.#onGrown(this)
+    this.local.append(events)
+    if (this.local.terminal) this.#owner = undefined
   }
 
   cursor(wake: () => void): Cursor {
-    const reader = this.#events.reader()
-    this.#wakes.set(reader, wake)
-    this.#owner?.onReaders(this.#wakes.size)
-    return {
-      next: reader.next,
-      close: () => {
-        if (!this.#wakes.delete(reader)) return
-        this.#events.pack(this.#wakes.keys(), this.sealed)
-        this.#owner?.onReaders(this.#wakes.size)
-      },
-    }
-  }
-
-  archived(): ArchivedLog {
-    return new ArchivedLog(this.id, this.createdAt, this.#events.toLines())
+    return this.local.cursor(wake)
   }
 
   async history(): Promise<readonly LogEvent[]> {
-    return this.#events.all()
+    return this.local.history()
   }
 
   async terminal(): Promise<TerminalEvent | undefined> {
-    return this.#terminal
+    return this.local.terminal
   }
+
+  async caughtUp(): Promise<boolean> {
+    return true
+  }
+
+  expectReaders(): void {}
 
   async stop(): Promise<void> {
     await this.#owner?.onStop()
@@ -77,78 +56,112 @@ class MemoryLog implements StreamLog {
 export interface MemoryOptions {
   /** From a log's end until it is forgotten, in milliseconds. */
   readonly retentionMs: number
+  /** How long an idempotency key, and the log that it began, is known, in milliseconds. */
+  readonly keyTtlMs: number
   /** What all logs may take up; beyond it the oldest finished ones are forgotten early. */
   readonly maxBytes: number
 }
 
+/** An idempotency key, its claim and their places in the maps. */
+const bytesPerKey = 400
+
+export interface MemoryStore extends LogStore {
+  create(id: string, options: LogOptions, createdAt?: Date): MemoryLog
+  /** Lets go of a live log that nobody here writes any more; its readers keep it. */
+  forget(id: string): void
+  /** Takes note of room that others take up, or give back: `bytes` more than before. */
+  reserve(bytes: number): void
+}
+
 /** Logs in memory, the finished ones for as long as they may be replayed. */
-export function memoryStore({ retentionMs, maxBytes }: MemoryOptions): LogStore {
+export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions): MemoryStore {
   const logs = new Map<string, MemoryLog | ArchivedLog>()
   /** Live logs by their other names. */
   const live = new Map<string, MemoryLog>()
-  /** When finished logs expire, in the order of their ends, which is the same: one timer serves them all. */
-  const expiries = new Map<ArchivedLog, number>()
+  const claims = new Map<string, Claim>()
+  const claimExpiry = new Expiry<string>(keyTtlMs, freeKey)
+  const finished = new Expiry<ArchivedLog>(retentionMs, forget)
+  const finishedWithKey = new Expiry<ArchivedLog>(keyTtlMs, forget)
   let bytes = 0
-  let timer: NodeJS.Timeout | undefined
 
   function forget(log: ArchivedLog): void {
-    logs.delete(log.id)
-    expiries.delete(log)
+    if (!logs.delete(log.id)) return
     bytes -= log.bytes
+    for (const expiry of [finished, finishedWithKey]) expiry.delete(log)
+  }
+
+  function dropAlias(log: MemoryLog): void {
+    if (log.alias !== undefined && live.get(log.alias) === log) live.delete(log.alias)
+  }
+
+  function freeKey(key: string): void {
+    if (!claims.delete(key)) return
+    claimExpiry.delete(key)
+    bytes -= bytesPerKey
   }
 
   function onGrown(log: MemoryLog): void {
-    bytes += log.bytes - log.counted
-    log.counted = log.bytes
-    if (log.sealed) archive(log)
-    for (const [oldest] of expiries) {
-      if (bytes <= maxBytes) break
+    if (logs.get(log.id) !== log) return
+    bytes += log.local.bytes - log.counted
+    log.counted = log.local.bytes
+    if (log.local.terminal) archive(log, log.local.terminal)
+    makeRoom()
+  }
+
+  function makeRoom(): void {
+    while (bytes > maxBytes) {
+      const oldest = finished.oldest ?? finishedWithKey.oldest
+      if (!oldest) break
       forget(oldest)
     }
   }
 
   /** Readers that are at it keep the log they have. */
-  function archive(log: MemoryLog): void {
-    const archived = log.archived()
+  function archive(log: MemoryLog, terminal: TerminalEvent): void {
+    const archived = log.local.archived(log.id, log.createdAt)
     bytes += archived.bytes - log.counted
     logs.set(log.id, archived)
-    expiries.set(archived, performance.now() + retentionMs)
-    if (log.alias !== undefined && live.get(log.alias) === log) live.delete(log.alias)
-    schedule()
-  }
-
-  function expire(): void {
-    timer = undefined
-    const now = performance.now()
-    for (const [log, at] of expiries) {
-      if (at > now) break
-      forget(log)
-    }
-    schedule()
-  }
-
-  function schedule(): void {
-    const [next] = expiries.values()
-    if (next === undefined || timer) return
-    timer = setTimeout(expire, Math.max(1, next - performance.now()))
-    timer.unref()
+    dropAlias(log)
+    const kept = log.key !== undefined && !cameToNothing(terminal)
+    if (log.key !== undefined && !kept) freeKey(log.key)
+    const expiry = kept ? finishedWithKey : finished
+    expiry.add(archived)
   }
 
   return {
     get full() {
       return bytes > maxBytes
     },
-    create(id, owner, alias) {
-      const log = new MemoryLog(id, alias, owner, onGrown)
+    async claim(key, { id, fingerprint }) {
+      const earlier = claims.get(key)
+      if (earlier) return earlier
+      claims.set(key, { id, fingerprint })
+      claimExpiry.add(key)
+      bytes += bytesPerKey
+      return undefined
+    },
+    create(id, options, createdAt = new Date()) {
+      const log = new MemoryLog(id, options, createdAt, onGrown)
       logs.set(id, log)
-      if (alias !== undefined) live.set(alias, log)
+      if (options.alias !== undefined) live.set(options.alias, log)
       return log
+    },
+    forget(id) {
+      const log = logs.get(id)
+      if (!(log instanceof MemoryLog)) return
+      logs.delete(id)
+      dropAlias(log)
+      bytes -= log.counted
+    },
+    reserve(more) {
+      bytes += more
+      makeRoom()
     },
     find: async (id) => logs.get(id),
     findLive: async (alias) => live.get(alias),
-    close() {
-      clearTimeout(timer)
-      for (const each of [logs, live, expiries]) each.clear()
+    async close() {
+      for (const expiry of [claimExpiry, finished, finishedWithKey]) expiry.close()
+      for (const each of [logs, live, claims]) each.clear()
     },
   }
 }

@@ -38,6 +38,11 @@ export class PackedEvents {
   #tailStart = 0
   #packedBytes = 0
 
+  /** How many events there are. */
+  get length(): number {
+    return this.#tailStart + this.#tail.length
+  }
+
   /** What the events take up, roughly, in bytes. */
   get bytes(): number {
     return this.#packedBytes + this.#tail.length * bytesPerEvent
@@ -87,15 +92,16 @@ export class PackedEvents {
     return [...this.#packs.flatMap(unpack), ...this.#tail]
   }
 
-  reader(): Reader {
-    let position = 0
+  /** @param from events to leave out */
+  reader(from = 0): Reader {
+    let position = from
     let pack = 0
     /** What is left of the pack being read. */
     let unread: LogEvent[] = []
-    const head = () => this.#tailStart + this.#tail.length
+    const length = () => this.length
     return {
       get atHead() {
-        return position === head()
+        return position === length()
       },
       next: (limit) => {
         if (unread.length === 0 && position < this.#tailStart) {

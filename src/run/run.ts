@@ -25,6 +25,10 @@ export interface RunContext {
 }
 
 export interface RunOptions {
+  /** Of its stream; a new one unless given. */
+  readonly id?: string | undefined
+  /** The idempotency key that was claimed for that id. */
+  readonly key?: string | undefined
   readonly request: MessageRequest
   readonly onDisconnect: DisconnectPolicy
   /** Of the HTTP request, for the log. */
@@ -66,7 +70,8 @@ export class Run implements OwnerSignals, Swept {
     this.#context = context
     this.#options = options
     this.opened = this.#opening.promise
-    this.log = context.store.create(newStreamId(), this, options.alias)
+    const { id = newStreamId(), key, alias } = options
+    this.log = context.store.create(id, { owner: this, key, alias })
     context.sweep.add(this)
     this.ended = this.#generate()
   }
@@ -80,6 +85,10 @@ export class Run implements OwnerSignals, Swept {
   async onStop(): Promise<void> {
     this.#end({ cancelled: 'stop' })
     await this.ended
+  }
+
+  onFenced(): void {
+    this.#end({ error: new SluiceError('replica_lost', { reason: 'fenced' }) })
   }
 
   /** Ends the run because the process has to. */

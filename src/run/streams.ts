@@ -1,14 +1,29 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../core/errors.ts'
-import type { StreamLog } from '../core/ports.ts'
+import type { Pressure, StreamLog } from '../core/ports.ts'
+import { newStreamId } from '../core/position.ts'
 import type { RunReport } from '../core/report.ts'
+import type { MessageRequest } from '../core/request.ts'
+import { endOrphan } from './orphan.ts'
 import { Run, type RunContext, type RunOptions } from './run.ts'
 
 export interface StreamsOptions extends RunContext {
   /** Runs at one time; more are refused. */
   readonly maxStreams: number
+  /** Whether this process can bear another one. */
+  readonly pressure: Pressure
   /** Called at the end of every run. */
   onEnd(report: RunReport): void
+  /** A defect of ours ended a run before its log was sealed. */
+  onFault(fault: unknown): void
+}
+
+/** A stream that was asked for. */
+export interface Begun {
+  readonly log: StreamLog
+  /** What writes it; `undefined` when the stream was there before. */
+  readonly run: Run | undefined
 }
 
 /** How long runs get to write their terminal event when they have to end, in milliseconds. */
@@ -19,6 +34,9 @@ export class Streams {
   readonly #options: StreamsOptions
   readonly #live = new Set<Run>()
   #draining = false
+  /** Keys being claimed: each may become a run. */
+  #claiming = 0
+  #onIdle = () => {}
 
   constructor(options: StreamsOptions) {
     this.#options = options
@@ -34,16 +52,61 @@ export class Streams {
 
   /** @throws SluiceError `shutting_down` or `too_many_streams`, before anything is sent to Claude */
   start(options: RunOptions): Run {
+    this.#admit()
+    return this.#run(options)
+  }
+
+  /**
+   * Starts a run, or joins the one that the same key has begun.
+   * @throws SluiceError as `start`; `key_reused` for another request under the key, `resume_unavailable` when its stream
+   * is not held any more, `store_unavailable` when nobody can tell
+   */
+  async begin(options: RunOptions): Promise<Begun> {
+    const { key, request, alias } = options
+    if (key === undefined) return begunBy(this.start(options))
+    this.#admit()
+    const id = newStreamId()
+    const fingerprint = fingerprintOf(request)
+    this.#claiming++
+    try {
+      const earlier = await this.#options.store.claim(key, { id, fingerprint, alias })
+      if (!earlier) return begunBy(this.#run({ ...options, id }))
+      if (earlier.fingerprint !== fingerprint) throw new SluiceError('key_reused')
+      const log = await this.#options.store.find(earlier.id)
+      if (!log) throw new SluiceError('resume_unavailable')
+      return { log, run: undefined }
+    } finally {
+      this.#claiming--
+      this.#checkIdle()
+    }
+  }
+
+  /** Takes care of a log whose run died with its replica. */
+  async adopt(log: StreamLog): Promise<void> {
+    await endOrphan(log).then(this.#options.onEnd, this.#options.onFault)
+  }
+
+  #admit(): void {
     if (this.#draining) throw new SluiceError('shutting_down', { retryAfterMs: 1_000 })
-    if (this.#live.size >= this.#options.maxStreams || this.#options.store.full)
+    if (this.#live.size + this.#claiming >= this.#options.maxStreams || this.#options.store.full)
       throw new SluiceError('too_many_streams', { retryAfterMs: 1_000 })
+    const { reason } = this.#options.pressure
+    if (reason !== undefined) throw new SluiceError('too_many_streams', { retryAfterMs: 1_000, reason })
+  }
+
+  #run(options: RunOptions): Run {
     const run = new Run(this.#options, options)
     this.#live.add(run)
-    void run.ended.then((report) => {
+    const ended = run.ended.then(this.#options.onEnd, this.#options.onFault)
+    void ended.finally(() => {
       this.#live.delete(run)
-      this.#options.onEnd(report)
+      this.#checkIdle()
     })
     return run
+  }
+
+  #checkIdle(): void {
+    if (this.#live.size + this.#claiming === 0) this.#onIdle()
   }
 
   find(id: string): Promise<StreamLog | undefined> {
@@ -62,15 +125,25 @@ export class Streams {
   /** Lets the live runs go on for up to `drainMs`, then ends the rest; resolves when none is left. */
   async drain(drainMs: number, signal: AbortSignal): Promise<void> {
     this.refuse()
-    const ended = Promise.all([...this.#live].map((run) => run.ended))
-    const { promise: late, resolve } = Promise.withResolvers<void>()
+    const { promise: over, resolve } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, drainMs)
     signal.addEventListener('abort', () => resolve(), { once: true })
+    this.#onIdle = resolve
+    this.#checkIdle()
     if (signal.aborted) resolve()
-    await Promise.race([ended, late])
+    await over
     clearTimeout(timer)
     // A run that cannot end must not keep the process from ending.
     const forced = Promise.all([...this.#live].map((run) => run.shutDown()))
     await Promise.race([forced, delay(endMs)])
   }
+}
+
+function begunBy(run: Run): Begun {
+  return { log: run.log, run }
+}
+
+/** Tells one request from another without keeping it. */
+function fingerprintOf(request: MessageRequest): string {
+  return createHash('sha256').update(JSON.stringify(request)).digest('base64url')
 }

@@ -48,8 +48,10 @@ function connect(options: Partial<ConnectionOptions> = {}) {
   onTestFinished(() => void vi.useRealTimers())
   const sweep = new Sweep()
   const readers: number[] = []
-  const owner = { onReaders: (count: number) => void readers.push(count), onStop: async () => {} }
-  const log: StreamLog = memoryStore({ retentionMs: 60_000, maxBytes: 1e9 }).create(streamId, owner)
+  const owner = { onReaders: (count: number) => void readers.push(count), onStop: async () => {}, onFenced: () => {} }
+  const log: StreamLog = memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 1e9 }).create(streamId, {
+    owner,
+  })
   const faults: unknown[] = []
   const outlet = new FakeOutlet()
   const connection = new Connection(log, {

@@ -14,12 +14,13 @@ function owner() {
   const signals = {
     onReaders: (count: number) => void counts.push(count),
     onStop: vi.fn(async () => {}),
+    onFenced: () => {},
   } satisfies OwnerSignals
   return { ...signals, counts }
 }
 
 function newLog(signals: OwnerSignals = owner()) {
-  return memoryStore({ retentionMs: 60_000, maxBytes: 1e9 }).create(newStreamId(), signals)
+  return memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 1e9 }).create(newStreamId(), { owner: signals })
 }
 
 function readAll(cursor: Cursor, limit = 512): LogEvent[] {
@@ -165,14 +166,14 @@ describe('memoryStore', () => {
   function storeWithFakeClock(retentionMs: number) {
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance', 'Date'] })
     onTestFinished(() => void vi.useRealTimers())
-    const store = memoryStore({ retentionMs, maxBytes: 1e9 })
+    const store = memoryStore({ retentionMs, keyTtlMs: 60_000, maxBytes: 1e9 })
     onTestFinished(() => store.close())
     return store
   }
 
   it('finds what it has made, and nothing else', async () => {
     const store = storeWithFakeClock(1_000)
-    const log = store.create('s_1', owner())
+    const log = store.create('s_1', { owner: owner() })
     expect(await store.find('s_1')).toBe(log)
     expect(await store.find('s_2')).toBeUndefined()
     expect(log.id).toBe('s_1')
@@ -180,8 +181,8 @@ describe('memoryStore', () => {
 
   it('keeps a finished log for as long as it was told, and a live one for ever', async () => {
     const store = storeWithFakeClock(1_000)
-    const finished = store.create('finished', owner())
-    store.create('live', owner()).append([start])
+    const finished = store.create('finished', { owner: owner() })
+    store.create('live', { owner: owner() }).append([start])
     vi.advanceTimersByTime(600)
     finished.append([start, done])
     vi.advanceTimersByTime(999)
@@ -195,7 +196,7 @@ describe('memoryStore', () => {
   it('forgets each log at its own time', async () => {
     const store = storeWithFakeClock(1_000)
     for (let n = 0; n < 5; n++) {
-      store.create(`${n}`, owner()).append([done])
+      store.create(`${n}`, { owner: owner() }).append([done])
       vi.advanceTimersByTime(100)
     }
     for (let n = 0; n < 5; n++) {
@@ -208,7 +209,7 @@ describe('memoryStore', () => {
 
   it('lets a reader finish a log that has been forgotten meanwhile', async () => {
     const store = storeWithFakeClock(1_000)
-    const log = store.create('s', owner())
+    const log = store.create('s', { owner: owner() })
     const cursor = log.cursor(() => {})
     log.append([start, done])
     vi.advanceTimersByTime(2_000)
@@ -218,7 +219,7 @@ describe('memoryStore', () => {
 
   it('leaves no timer behind when it closes', () => {
     const store = storeWithFakeClock(1_000)
-    store.create('s', owner()).append([done])
+    store.create('s', { owner: owner() }).append([done])
     expect(vi.getTimerCount()).toBe(1)
     store.close()
     expect(vi.getTimerCount()).toBe(0)
@@ -231,8 +232,8 @@ it('gives a finished log back as it was, in pieces of any size', async () => {
       fc.array(fc.string({ unit: 'grapheme', maxLength: 400 })),
       fc.integer({ min: 1, max: 700 }),
       async (texts, limit) => {
-        const store = memoryStore({ retentionMs: 60_000, maxBytes: 1e9 })
-        const live = store.create(newStreamId(), { onReaders: () => {}, onStop: async () => {} })
+        const store = memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 1e9 })
+        const live = store.create(newStreamId(), { owner: owner() })
         const events = [start, ...texts.map((text) => new Delta('text', 0, escapeJson(text))), done]
         for (const event of events) live.append([event])
         const finished = await store.find(live.id)

@@ -1,0 +1,187 @@
+import { decodeEvent } from '../../core/codec.ts'
+import type { LogEvent } from '../../core/events.ts'
+import type { Claim } from '../../core/ports.ts'
+import { type RedisKeys, redisKeys } from './keys.ts'
+import type { RedisLink } from './link.ts'
+
+/** What does not change about a stream. */
+export interface StreamFacts {
+  readonly id: string
+  readonly createdAt: Date
+  /** Redis' names of its idempotency key and its alias; empty for none. */
+  readonly key: string
+  readonly alias: string
+}
+
+export interface Batch {
+  readonly epoch: number
+  /** Numbers of its first and its last event. */
+  readonly first: number
+  readonly last: number
+  /** The events as `encodeEvent` writes them, with line breaks between them. */
+  readonly lines: string
+  /** `live`, or the type of the terminal event that it ends with. */
+  readonly state: string
+  /** From now until the stream is forgotten, in milliseconds. */
+  readonly ttlMs: number
+  /** The idempotency key may be used again. */
+  readonly freesKey: boolean
+  /** Replicas to tell. */
+  readonly followers: Iterable<string>
+}
+
+/** Where the log in Redis is, as opposed to where its writer thought. */
+export interface Standing {
+  readonly epoch: number
+  readonly n: number
+  readonly state: string
+}
+
+/** A stream as Redis has it, and what follows after the event it was read from. */
+export interface Reading extends Standing {
+  /** The last event before this epoch. */
+  readonly began: number
+  readonly owner: string
+  readonly createdAt: Date
+  readonly batches: readonly { readonly last: number; readonly events: readonly LogEvent[] }[]
+}
+
+export interface Takeover {
+  readonly epoch: number
+  readonly n: number
+  readonly facts: StreamFacts
+}
+
+/** A replica is alive as long as it renews this, in milliseconds. */
+export const leaseMs = 5_000
+
+/** A batch holds at most 64 KiB beside its last event: so much is decoded at a time. */
+const batchesPerRead = 32
+
+/** What can be done to streams in Redis, as one replica. Everything throws `StoreAway` when Redis does not do it. */
+export class RedisCommands {
+  readonly replica: string
+  readonly keys: RedisKeys
+  readonly #link: RedisLink
+
+  constructor(replica: string, prefix: string, link: RedisLink) {
+    this.replica = replica
+    this.keys = redisKeys(prefix)
+    this.#link = link
+  }
+
+  get up(): boolean {
+    return this.#link.upSince !== undefined
+  }
+
+  /** How long Redis has been within reach, in milliseconds. */
+  upFor(now: number): number {
+    return this.#link.upSince === undefined ? 0 : now - this.#link.upSince
+  }
+
+  /** @returns where the log is when the batch does not follow on it; `undefined` when there is no log */
+  async append(facts: StreamFacts, batch: Batch): Promise<'ok' | Standing | undefined> {
+    const { id, key, alias } = facts
+    const { keys, replica } = this
+    const meta = keys.meta(id)
+    const inboxes = Array.from(batch.followers, keys.inbox).join(' ')
+    const names = [meta, keys.log(id), keys.owned(replica), alias || meta, key || meta]
+    const { epoch, first, last, lines, state, ttlMs, freesKey } = batch
+    const created = facts.createdAt.getTime()
+    const place = [epoch, first, last].map(String)
+    const rest = [state, freesKey ? 'free' : '', key, alias, inboxes]
+    const args = [id, replica, String(created), String(ttlMs), ...place, lines, ...rest]
+    const reply = await this.#link.send((client) => client.appendBatch(names, args))
+    if (reply === 'ok') return 'ok'
+    if (reply === 'gone') return undefined
+    const [epochNow, n, stateNow = ''] = reply.split(' ')
+    return { epoch: Number(epochNow), n: Number(n), state: stateNow }
+  }
+
+  /** @returns what the key stood for before, if it did */
+  async claim(facts: StreamFacts, fingerprint: string, ttlMs: number, keyTtlMs: number): Promise<Claim | undefined> {
+    const { id, key, alias } = facts
+    const names = [key, this.keys.meta(id), this.keys.owned(this.replica), alias || key]
+    const created = String(facts.createdAt.getTime())
+    const args = [id, this.replica, created, String(ttlMs), fingerprint, String(keyTtlMs), key, alias]
+    const earlier = await this.#link.send((client) => client.claimKey(names, args))
+    const [earlierId, earlierFingerprint = ''] = earlier?.split(' ') ?? []
+    return earlierId === undefined ? undefined : { id: earlierId, fingerprint: earlierFingerprint }
+  }
+
+  /** Becomes the owner of a stream if its owner is dead, or this very replica. */
+  async takeOver(id: string, owner: string): Promise<Takeover | undefined> {
+    const { keys, replica } = this
+    const names = [keys.meta(id), keys.lease(owner), keys.owned(owner), keys.owned(replica)]
+    const reply = await this.#link.send((client) => client.takeOver(names, [id, owner, replica]))
+    if (!reply) return undefined
+    const [epoch, n, key = '', alias = '', created] = reply
+    return { epoch: Number(epoch), n: Number(n), facts: { id, key, alias, createdAt: new Date(Number(created)) } }
+  }
+
+  /** Tells readers of the stream that the rest of it will never be here. */
+  async cut(id: string, epoch: number, ttlMs: number): Promise<void> {
+    const names = [this.keys.meta(id), this.keys.log(id), this.keys.owned(this.replica)]
+    await this.#link.send((client) => client.cut(names, [id, String(epoch), String(ttlMs)]))
+  }
+
+  /** @param after the last event that is known already */
+  async read(id: string, after: number): Promise<Reading | undefined> {
+    const names = [this.keys.meta(id), this.keys.log(id)]
+    const args = [String(after), String(batchesPerRead)]
+    const reply = await this.#link.send((client) => client.readBatches(names, args))
+    if (!reply) return undefined
+    const [epoch, began, n, state = '', owner = '', created, ...entries] = reply
+    const batches = []
+    for (let at = 0; at < entries.length; at += 2) {
+      const events = (entries[at + 1] as string).split('\n').map(decodeEvent)
+      batches.push({ last: Number.parseInt(entries[at] as string, 10), events })
+    }
+    const numbers = { epoch: Number(epoch), began: Number(began), n: Number(n) }
+    return { ...numbers, state, owner, createdAt: new Date(Number(created)), batches }
+  }
+
+  async idOfAlias(alias: string): Promise<string | undefined> {
+    return (await this.#link.send((client) => client.get(this.keys.alias(alias)))) ?? undefined
+  }
+
+  /** @returns how many heard it */
+  tell(replica: string, message: string): Promise<number> {
+    return this.#link.send((client) => client.publish(this.keys.inbox(replica), message))
+  }
+
+  /** Says that this replica lives. A Redis out of memory still lets the life of a key be prolonged. */
+  async renewLease(): Promise<void> {
+    const { keys, replica } = this
+    if ((await this.#link.send((client) => client.pExpire(keys.lease(replica), leaseMs))) === 1) return
+    await this.#link.send((client) =>
+      client.set(keys.lease(replica), '1', { expiration: { type: 'PX', value: leaseMs } }),
+    )
+    await this.#link.send((client) => client.sAdd(keys.replicas, replica))
+  }
+
+  /** Says that this replica is gone, so that nobody has to wait for its lease to end. */
+  async giveUpLease(): Promise<void> {
+    await this.#link.send((client) => client.del(this.keys.lease(this.replica)))
+  }
+
+  /** How much longer a replica's lease lasts, in milliseconds; negative when it has none. */
+  leaseOf(replica: string): Promise<number> {
+    return this.#link.send((client) => client.pTTL(this.keys.lease(replica)))
+  }
+
+  otherReplicas(): Promise<string[]> {
+    return this.#link
+      .send((client) => client.sMembers(this.keys.replicas))
+      .then((all) => all.filter((each) => each !== this.replica))
+  }
+
+  streamsOf(replica: string): Promise<string[]> {
+    return this.#link.send((client) => client.sMembers(this.keys.owned(replica)))
+  }
+
+  /** Forgets a dead replica that owns nothing any more. */
+  async forgetReplica(replica: string): Promise<void> {
+    await this.#link.send((client) => client.sRem(this.keys.replicas, replica))
+  }
+}

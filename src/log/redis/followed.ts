@@ -1,0 +1,166 @@
+import { SluiceError } from '../../core/errors.ts'
+import type { LogEvent, TerminalEvent } from '../../core/events.ts'
+import type { Cursor, StreamLog } from '../../core/ports.ts'
+import { LocalLog } from '../local.ts'
+import { leaseMs, type Reading, type RedisCommands } from './commands.ts'
+import { ifThere, StoreAway } from './link.ts'
+
+/** Readers of a Redis that stays away are told so after this long, in milliseconds. */
+const awayMs = 30_000
+/** A log that nobody reads is kept for the next reader this long, in milliseconds. */
+const lingerMs = 5_000
+/** How often an owner that does not stop its stream is asked again: a dead one is replaced meanwhile. */
+const stopAsks = 8
+const stopAskMs = 1_000
+
+/** A log that another replica writes, as far as it has been read from Redis: its readers here share one copy. */
+export class FollowedLog implements StreamLog {
+  readonly id: string
+  readonly createdAt: Date
+  readonly local: LocalLog
+  readonly #commands: RedisCommands
+  #owner: string
+  #epoch: number
+  #reading: Promise<void> | undefined
+  #readAgain = false
+  #readAt = performance.now()
+  #usedAt = performance.now()
+  /** Called once the log has got its end, or lost it. */
+  readonly #onEnd = new Set<() => void>()
+
+  /**
+   * @param reading what is known so far
+   * @param local has the log's beginning already, and perhaps readers
+   */
+  constructor(id: string, reading: Reading, commands: RedisCommands, local?: LocalLog) {
+    this.id = id
+    this.createdAt = reading.createdAt
+    this.#owner = reading.owner
+    this.#epoch = reading.epoch
+    this.#commands = commands
+    this.local = local ?? new LocalLog({ onReaders: () => this.#tellOwner(), onGrown: () => {} })
+    this.#take(reading)
+  }
+
+  get shared(): boolean {
+    return this.#commands.up
+  }
+
+  append(): never {
+    throw new Error('append to a log of another replica')
+  }
+
+  cursor(wake: () => void): Cursor {
+    this.#usedAt = performance.now()
+    return this.local.cursor(wake)
+  }
+
+  async history(): Promise<readonly LogEvent[]> {
+    return this.local.history()
+  }
+
+  async terminal(): Promise<TerminalEvent | undefined> {
+    return this.local.terminal
+  }
+
+  async caughtUp(): Promise<boolean> {
+    await this.read()
+    if (this.local.loss) throw this.local.loss
+    if (this.local.terminal) return true
+    // Within half its life the owner has renewed its lease, so it writes to the Redis that is read here.
+    return (await this.#commands.leaseOf(this.#owner)) > leaseMs / 2
+  }
+
+  expectReaders(): void {}
+
+  /** @throws SluiceError `store_unavailable` when the stream goes on after all */
+  async stop(): Promise<void> {
+    for (let asked = 0; asked < stopAsks && !this.#over; asked++) {
+      await this.#commands.tell(this.#owner, `stop ${this.id}`)
+      await this.#ended(stopAskMs)
+      await this.read()
+    }
+    if (!this.#over) throw new SluiceError('store_unavailable', { retryAfterMs: 1_000 })
+  }
+
+  get #over(): boolean {
+    return this.local.terminal !== undefined || this.local.loss !== undefined
+  }
+
+  async #ended(withinMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const timer = setTimeout(resolve, withinMs)
+    this.#onEnd.add(resolve)
+    await promise
+    this.#onEnd.delete(resolve)
+    clearTimeout(timer)
+  }
+
+  /**
+   * Takes in what Redis has by now, at least as of this call.
+   * @throws StoreAway
+   */
+  read(): Promise<void> {
+    this.#readAgain = true
+    this.#reading ??= this.#readOn()
+    return this.#reading
+  }
+
+  async #readOn(): Promise<void> {
+    try {
+      while (this.#readAgain && !this.#over) {
+        this.#readAgain = false
+        const reading = await this.#commands.read(this.id, this.local.length)
+        this.#readAt = performance.now()
+        this.#take(reading)
+      }
+    } catch (error) {
+      if (error instanceof StoreAway) throw error
+      // What is there cannot be read: that is the end for its readers here, and for nobody else.
+      this.local.lose(new SluiceError('internal', { cause: error }))
+    } finally {
+      this.#reading = undefined
+      if (this.#over) for (const resolve of this.#onEnd) resolve()
+    }
+  }
+
+  #take(reading: Reading | undefined): void {
+    const { local } = this
+    // Gone, set back, or written anew from a point that readers here are beyond: what follows is not what followed.
+    const isOther = reading && reading.epoch !== this.#epoch && reading.began < local.length
+    if (!reading || isOther || reading.n < local.length) return void local.lose(new SluiceError('resume_unavailable'))
+    this.#epoch = reading.epoch
+    this.#owner = reading.owner
+    for (const { last, events } of reading.batches) {
+      const fresh = events.slice(Math.max(0, local.length - (last - events.length)))
+      if (fresh.length > 0) local.append(fresh)
+    }
+    if (local.length < reading.n) this.#readAgain = true
+    else if (reading.state === 'cut') local.lose(new SluiceError('resume_unavailable'))
+  }
+
+  /**
+   * What has to be done now and then: bells can be lost.
+   * @returns false when nobody has needed the log for a while
+   */
+  sweep(now: number): boolean {
+    const { readers } = this.local
+    if (readers > 0) this.#usedAt = now
+    if (readers > 0 && !this.#over) {
+      this.#tellOwner()
+      void this.readIfThere()
+      if (now - this.#readAt >= awayMs) this.local.lose(new SluiceError('store_unavailable'))
+    }
+    return now - this.#usedAt < lingerMs
+  }
+
+  /** Reads what there is; a Redis that is away is asked again by the next sweep. */
+  async readIfThere(): Promise<void> {
+    await ifThere(this.read())
+  }
+
+  #tellOwner(): void {
+    const message = `readers ${this.id} ${this.#commands.replica} ${this.local.readers}`
+    void ifThere(this.#commands.tell(this.#owner, message))
+  }
+}

@@ -1,0 +1,224 @@
+import { encodeEvent } from '../../core/codec.ts'
+import { cameToNothing, isTerminal, type LogEvent, type TerminalEvent } from '../../core/events.ts'
+import type { Cursor, OwnerSignals, StreamLog } from '../../core/ports.ts'
+import type { MemoryLog } from '../memory.ts'
+import type { RedisCommands, StreamFacts } from './commands.ts'
+import { StoreAway } from './link.ts'
+
+/**
+ * How an owned log stands to Redis:
+ * - `through`: every batch goes to Redis first, and to the readers when it is there;
+ * - `behind`: readers first, and Redis gets what it lacks as soon as it takes it;
+ * - `apart`: Redis will never have all of it, and the readers here are all it has;
+ * - `fenced`: another replica writes it now.
+ */
+export type State = 'through' | 'behind' | 'apart' | 'fenced'
+
+/** What came of a batch: Redis has it; nobody knows; Redis has lost what came before; another replica writes now. */
+type Outcome = 'stored' | 'away' | 'lost' | 'fenced'
+
+/** The one table of what follows from that. */
+const transitions: Record<State, Record<Outcome, State>> = {
+  through: { stored: 'through', away: 'behind', lost: 'apart', fenced: 'fenced' },
+  behind: { stored: 'behind', away: 'behind', lost: 'apart', fenced: 'fenced' },
+  apart: { stored: 'apart', away: 'apart', lost: 'apart', fenced: 'apart' },
+  fenced: { stored: 'fenced', away: 'fenced', lost: 'fenced', fenced: 'fenced' },
+}
+
+export interface OwnedOptions {
+  readonly facts: StreamFacts
+  readonly epoch: number
+  /** Readers wait until Redis has what they get. */
+  readonly durable: boolean
+  /** From its beginning until a stream that nobody ended is forgotten, in milliseconds. */
+  readonly lifeMs: number
+  /** From its end until it is forgotten, in milliseconds. */
+  readonly retentionMs: number
+  /** The same for a log that keeps its idempotency key. */
+  readonly keyTtlMs: number
+  readonly signals: OwnerSignals
+  onStateChange(log: OwnedLog, state: State): void
+  /** Redis has it to the end. */
+  onStored(log: OwnedLog): void
+}
+
+/** Events sent to Redis at a time when it has some to catch up on. */
+const eventsPerBatch = 512
+/** A replica that has not said for so long that it has readers has none, in milliseconds. */
+const presenceMs = 5_000
+
+/** A log whose run is in this process. Readers here are fed from memory; Redis has a copy for everybody else. */
+export class OwnedLog implements StreamLog {
+  readonly id: string
+  readonly createdAt: Date
+  readonly epoch: number
+  readonly memory: MemoryLog
+  readonly #commands: RedisCommands
+  readonly #options: OwnedOptions
+  #state: State
+  /** Events that Redis has. */
+  #stored: number
+  #catchingUp = false
+  /** Replicas with readers of this log: how many, and when they last said so. */
+  readonly #elsewhere = new Map<string, { readonly count: number; heardAt: number }>()
+  #readersExpectedUntil = 0
+  /** When its terminal event came. */
+  #sealedAt: number | undefined
+
+  /** @param memory holds what Redis has, and nothing else yet */
+  constructor(memory: MemoryLog, commands: RedisCommands, options: OwnedOptions) {
+    this.id = memory.id
+    this.createdAt = memory.createdAt
+    this.epoch = options.epoch
+    this.memory = memory
+    this.#commands = commands
+    this.#options = options
+    this.#stored = memory.local.length
+    this.#state = options.durable && commands.up ? 'through' : 'behind'
+  }
+
+  get shared(): boolean {
+    return this.#commands.up && (this.#state === 'through' || this.#state === 'behind')
+  }
+
+  /** Nothing more is to be done for it, or it has tried for as long as anybody could have wanted the log. */
+  isOver(now: number): boolean {
+    if (!this.memory.local.terminal) return false
+    this.#sealedAt ??= now
+    return this.#state !== 'behind' || now - this.#sealedAt >= this.#options.retentionMs
+  }
+
+  append(events: readonly LogEvent[]): void | Promise<void> {
+    if (this.#state === 'through') return this.#writeThrough(events)
+    if (this.#state === 'fenced') return
+    this.memory.append(events)
+    if (this.#state === 'behind') void this.catchUp()
+  }
+
+  async #writeThrough(events: readonly LogEvent[]): Promise<void> {
+    this.#follow(await this.#store(events))
+    if (this.#state === 'fenced') return
+    this.memory.append(events)
+    this.#reportEnd()
+  }
+
+  /** Sends Redis what it lacks, for as long as it takes it. */
+  async catchUp(): Promise<void> {
+    if (this.#catchingUp) return
+    this.#catchingUp = true
+    const { local } = this.memory
+    let outcome: Outcome = this.#commands.up ? 'stored' : 'away'
+    while (this.#state === 'behind' && outcome === 'stored' && this.#stored < local.length) {
+      outcome = await this.#store(local.reader(this.#stored).next(eventsPerBatch))
+      this.#follow(outcome)
+    }
+    this.#catchingUp = false
+    if (this.#state === 'behind' && outcome === 'stored' && this.#options.durable) this.#state = 'through'
+    this.#reportEnd()
+  }
+
+  /** @param events those that follow on what Redis has */
+  async #store(events: readonly LogEvent[]): Promise<Outcome> {
+    const first = this.#stored + 1
+    const last = this.#stored + events.length
+    const end = events.at(-1)
+    const terminal = end && isTerminal(end) ? end : undefined
+    const { facts, retentionMs, keyTtlMs, lifeMs } = this.#options
+    const freesKey = terminal !== undefined && cameToNothing(terminal)
+    const keptMs = facts.key !== '' && !freesKey ? keyTtlMs : retentionMs
+    try {
+      const answer = await this.#commands.append(facts, {
+        epoch: this.epoch,
+        first,
+        last,
+        lines: events.map(encodeEvent).join('\n'),
+        state: terminal?.type ?? 'live',
+        ttlMs: terminal ? keptMs : lifeMs,
+        freesKey,
+        followers: this.#elsewhere.keys(),
+      })
+      if (answer !== 'ok' && answer?.epoch !== this.epoch) return answer ? 'fenced' : 'lost'
+      const n = answer === 'ok' ? last : answer.n
+      // Less than it once had: a failover, or a restart from an old file. More: an earlier reply was lost.
+      if (n < first - 1 || (answer !== 'ok' && answer.state === 'cut')) return 'lost'
+      this.#stored = n
+      return 'stored'
+    } catch (error) {
+      if (error instanceof StoreAway) return 'away'
+      throw error
+    }
+  }
+
+  #follow(outcome: Outcome): void {
+    const before = this.#state
+    const ahead = this.memory.local.length > this.#stored
+    const after = transitions[before][outcome]
+    // Readers who have seen what the log will never have cannot go on with it. Their answer goes on here, for them.
+    this.#state = after === 'fenced' && ahead ? 'apart' : after
+    if (this.#state === before) return
+    if (this.#state === 'fenced') this.#options.signals.onFenced()
+    this.#options.onStateChange(this, this.#state)
+  }
+
+  #reportEnd(): void {
+    if (this.memory.local.terminal && this.#stored === this.memory.local.length) this.#options.onStored(this)
+  }
+
+  cursor(wake: () => void): Cursor {
+    return this.memory.cursor(wake)
+  }
+
+  history(): Promise<readonly LogEvent[]> {
+    return this.memory.history()
+  }
+
+  terminal(): Promise<TerminalEvent | undefined> {
+    return this.memory.terminal()
+  }
+
+  caughtUp(): Promise<boolean> {
+    return this.memory.caughtUp()
+  }
+
+  stop(): Promise<void> {
+    return this.memory.stop()
+  }
+
+  expectReaders(): void {
+    this.#readersExpectedUntil = performance.now() + presenceMs
+    this.tellReaders()
+  }
+
+  /**
+   * Another replica says how many readers it has.
+   * @returns whether it is heard of for the first time
+   */
+  onReadersElsewhere(replica: string, count: number, now: number): boolean {
+    const known = this.#elsewhere.get(replica)
+    if (count > 0) this.#elsewhere.set(replica, { count, heardAt: now })
+    else this.#elsewhere.delete(replica)
+    if (count !== (known?.count ?? 0)) this.tellReaders()
+    return !known && count > 0
+  }
+
+  /** Readers whose replica has fallen silent are gone, unless nobody could be heard. */
+  expireReaders(now: number): void {
+    let changed = this.#readersExpectedUntil !== 0 && now >= this.#readersExpectedUntil
+    if (changed) this.#readersExpectedUntil = 0
+    const audible = this.#commands.upFor(now) >= presenceMs
+    for (const [replica, presence] of this.#elsewhere) {
+      if (!audible || now - presence.heardAt < presenceMs) continue
+      this.#elsewhere.delete(replica)
+      changed = true
+    }
+    if (changed) this.tellReaders()
+  }
+
+  /** Tells the run how many readers there are, everywhere. */
+  tellReaders(): void {
+    if (this.memory.local.terminal) return
+    let count = this.memory.local.readers + (this.#readersExpectedUntil === 0 ? 0 : 1)
+    for (const each of this.#elsewhere.values()) count += each.count
+    this.#options.signals.onReaders(count)
+  }
+}

@@ -1,0 +1,242 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { LogEvent } from '../../core/events.ts'
+import type { Claim, LogOptions, LogStore, NewClaim, OwnerSignals, StreamLog } from '../../core/ports.ts'
+import type { Sweep } from '../../core/sweep.ts'
+import { ArchivedLog } from '../archived.ts'
+import { type MemoryOptions, type MemoryStore, memoryStore } from '../memory.ts'
+import { RedisCommands, type StreamFacts } from './commands.ts'
+import { FollowedLog } from './followed.ts'
+import { redisKeys } from './keys.ts'
+import { ifThere, type LinkLog, orUnavailable, RedisLink } from './link.ts'
+import { OwnedLog, type State } from './owned.ts'
+import { Reaper } from './reaper.ts'
+
+export interface RedisStoreOptions extends MemoryOptions {
+  /** `redis://` or `rediss://`. */
+  readonly url: string
+  /** Of all names in Redis: replicas with the same prefix share their streams. */
+  readonly prefix: string
+  readonly durability: 'durable' | 'fast'
+  /** The longest that a stream can last, in milliseconds. */
+  readonly maxLifeMs: number
+  readonly sweep: Sweep
+  readonly log: LinkLog
+  /** Given the log of a run whose replica died, to be brought to an end. */
+  adopt(log: StreamLog): void
+}
+
+/** A command without a reply for so long has failed, in milliseconds. */
+const commandMs = 1_000
+/** How often the lease is renewed, and how often everything that may have been missed is looked for. */
+const renewMs = 1_500
+const sweepMs = 1_000
+/** How long closing waits for what Redis still lacks, in milliseconds. */
+const closeMs = 1_000
+/** How much longer than it could last a stream that nobody ended is known, in milliseconds. */
+const marginMs = 60_000
+
+/** Logs in Redis, for all replicas; those whose runs are here also in memory, which goes on when Redis does not. */
+class RedisStore implements LogStore {
+  readonly #options: RedisStoreOptions
+  readonly #memory: MemoryStore
+  readonly #link: RedisLink
+  readonly #commands: RedisCommands
+  readonly #reaper: Reaper
+  readonly #owned = new Map<string, OwnedLog>()
+  readonly #followed = new Map<string, FollowedLog>()
+  readonly #claimed = new Map<string, StreamFacts>()
+  /** Streams that Redis has begun and can never have whole: their epochs, until Redis knows. */
+  readonly #toCut = new Map<string, number>()
+  readonly #timers: NodeJS.Timeout[]
+  #looking = false
+  #followedBytes = 0
+  /** Resolves when Redis is there, or after a moment without it. */
+  readonly connected: Promise<void>
+
+  constructor(options: RedisStoreOptions) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.connected = Promise.race([promise, delay(commandMs, undefined, { ref: false })])
+    this.#options = options
+    this.#memory = memoryStore(options)
+    const replica = randomBytes(9).toString('base64url')
+    this.#link = new RedisLink({
+      ...options,
+      timeoutMs: commandMs,
+      inbox: redisKeys(options.prefix).inbox(replica),
+      onMessage: (message) => this.#onMessage(message),
+      onUp: () => {
+        resolve()
+        void ifThere(this.#renew())
+      },
+    })
+    this.#commands = new RedisCommands(replica, options.prefix, this.#link)
+    this.#reaper = new Reaper(this.#commands, {
+      isAtWork: (id) => this.#owned.has(id),
+      onTakenOver: ({ facts, epoch }, history) => options.adopt(this.#own(facts, epoch, nobody, history)),
+      // Redis lost some of it: nobody can go on with the rest.
+      onTorn: ({ facts, epoch }) => void this.#toCut.set(facts.id, epoch),
+    })
+    this.#timers = [
+      setInterval(() => void ifThere(this.#renew()), renewMs),
+      setInterval(() => this.#tick(performance.now()), sweepMs),
+    ]
+  }
+
+  get full(): boolean {
+    return this.#memory.full
+  }
+
+  async claim(key: string, { id, fingerprint, alias }: NewClaim): Promise<Claim | undefined> {
+    const facts = this.#facts(id, { key, alias })
+    const { keyTtlMs } = this.#options
+    const earlier = await orUnavailable(this.#commands.claim(facts, fingerprint, this.#lifeMs, keyTtlMs))
+    if (!earlier) this.#claimed.set(id, facts)
+    return earlier
+  }
+
+  create(id: string, { owner, alias, key }: LogOptions): StreamLog {
+    const facts = this.#claimed.get(id) ?? this.#facts(id, { alias, key })
+    this.#claimed.delete(id)
+    return this.#own(facts, 1, owner)
+  }
+
+  async find(id: string): Promise<StreamLog | undefined> {
+    const own = this.#owned.get(id) ?? (await this.#memory.find(id))
+    if (own instanceof OwnedLog || own instanceof ArchivedLog) return own
+    return orUnavailable(this.#follow(id))
+  }
+
+  async findLive(alias: string): Promise<StreamLog | undefined> {
+    const id = await orUnavailable(this.#commands.idOfAlias(alias))
+    const log = id === undefined ? undefined : await this.find(id)
+    return (await log?.terminal()) ? undefined : log
+  }
+
+  async close(): Promise<void> {
+    const until = performance.now() + closeMs
+    for (const log of this.#owned.values()) void log.catchUp()
+    while (this.#owned.size > 0 && performance.now() < until) await delay(10)
+    for (const timer of this.#timers) clearInterval(timer)
+    await ifThere(this.#commands.giveUpLease())
+    this.#link.close()
+    await this.#memory.close()
+  }
+
+  get #lifeMs(): number {
+    return this.#options.maxLifeMs + this.#options.retentionMs + marginMs
+  }
+
+  #facts(id: string, { key, alias }: Pick<LogOptions, 'key' | 'alias'>): StreamFacts {
+    const { keys } = this.#commands
+    const names = { key: key === undefined ? '' : keys.key(key), alias: alias === undefined ? '' : keys.alias(alias) }
+    return { id, createdAt: new Date(), ...names }
+  }
+
+  #own(facts: StreamFacts, epoch: number, owner: OwnerSignals, history: readonly LogEvent[] = []): OwnedLog {
+    const { id, key, createdAt } = facts
+    const onReaders = () => log.tellReaders()
+    const memory = this.#memory.create(
+      id,
+      { owner: { ...nobody, onStop: () => owner.onStop(), onReaders }, key: key || undefined },
+      createdAt,
+    )
+    memory.append(history)
+    const log = new OwnedLog(memory, this.#commands, {
+      ...this.#options,
+      facts,
+      epoch,
+      durable: this.#options.durability === 'durable',
+      lifeMs: this.#lifeMs,
+      signals: owner,
+      onStateChange: (each, state) => this.#onStateChange(each, state),
+      onStored: (each) => void this.#owned.delete(each.id),
+    })
+    this.#owned.set(id, log)
+    return log
+  }
+
+  #onStateChange(log: OwnedLog, state: State): void {
+    if (state === 'through' || state === 'behind') return
+    this.#options.log.warn({ stream: log.id, state }, 'stream left redis')
+    if (state === 'apart') return void this.#toCut.set(log.id, log.epoch)
+    // Its readers here go on with what its new owner writes.
+    this.#owned.delete(log.id)
+    this.#memory.forget(log.id)
+    const { id, epoch, createdAt } = log
+    const known = { epoch, began: 0, n: log.memory.local.length, state: 'live', owner: '', createdAt, batches: [] }
+    this.#followed.set(id, new FollowedLog(id, known, this.#commands, log.memory.local))
+  }
+
+  async #follow(id: string): Promise<FollowedLog | undefined> {
+    if (!this.#followed.has(id)) {
+      const reading = await this.#commands.read(id, 0)
+      if (!reading) return undefined
+      if (!this.#followed.has(id)) this.#followed.set(id, new FollowedLog(id, reading, this.#commands))
+    }
+    const log = this.#followed.get(id)
+    await log?.read()
+    return log
+  }
+
+  #onMessage(message: string): void {
+    const [kind = '', id = '', replica = '', count] = message.split(' ')
+    const own = this.#owned.get(id)
+    if (kind === 'bell') void this.#followed.get(id)?.readIfThere()
+    else if (kind === 'stop') void own?.stop()
+    else if (kind === 'readers' && own?.onReadersElsewhere(replica, Number(count), performance.now())) {
+      // What came between its first look and now rang no bell there.
+      void ifThere(this.#commands.tell(replica, `bell ${id}`))
+    }
+  }
+
+  async #renew(): Promise<void> {
+    await this.#commands.renewLease()
+    // It keeps the listening connection in use, and so shows that it is alive.
+    await this.#commands.tell(this.#commands.replica, 'hello')
+  }
+
+  #tick(now: number): void {
+    for (const log of this.#owned.values()) {
+      log.expireReaders(now)
+      void log.catchUp()
+      if (!log.isOver(now)) continue
+      this.#owned.delete(log.id)
+      this.#toCut.set(log.id, log.epoch)
+    }
+    let bytes = 0
+    for (const log of this.#followed.values()) {
+      bytes += log.local.bytes
+      if (!log.sweep(now)) this.#followed.delete(log.id)
+    }
+    this.#memory.reserve(bytes - this.#followedBytes)
+    this.#followedBytes = bytes
+    if (!this.#looking) void ifThere(this.#lookAround(now))
+  }
+
+  async #lookAround(now: number): Promise<void> {
+    this.#looking = true
+    try {
+      for (const [id, epoch] of this.#toCut) {
+        await this.#commands.cut(id, epoch, this.#options.retentionMs)
+        this.#toCut.delete(id)
+      }
+      await this.#reaper.look(now)
+    } finally {
+      this.#looking = false
+    }
+  }
+}
+
+/** Of a log whose run is gone: nobody is there to hear. */
+const nobody: OwnerSignals = { onReaders() {}, async onStop() {}, onFenced() {} }
+
+/**
+ * Resolves when Redis is there, or after a moment without it: streams run all the same.
+ * @see ../memory.ts for the store of a single process
+ */
+export async function redisStore(options: RedisStoreOptions): Promise<LogStore> {
+  const store = new RedisStore(options)
+  await store.connected
+  return store
+}

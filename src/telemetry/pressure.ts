@@ -1,0 +1,167 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import type { Pressure } from '../core/ports.ts'
+import type { ProcessBounds } from './bounds.ts'
+
+/** What the process says about itself. Sizes in bytes, times in milliseconds. */
+export interface ProcessReadings {
+  /** Of the monotonic clock. */
+  now(): number
+  /** Used of V8's old generation, garbage included. */
+  oldBytes(): number
+  /** `resident` is what the kernel counts, `accounted` what of it V8 knows: its heap and all buffers. */
+  memory(): { resident: number; accounted: number }
+  /** The longest standstill of the event loop since the last call. */
+  standstillMs(): number
+  /** Collects all garbage, now. */
+  collect(): void
+}
+
+/**
+ * Of the old generation's bound. What streams under way still grow by has to fit above it: at 128 MiB, 1,000 of them
+ * took 10 MiB more after the first refusal. Garbage counts here, but hardly misleads: V8 lets the old generation grow
+ * to at most halfway between what survived its last collection and the bound, so above 80 % at least 60 % are alive.
+ */
+const heapShare = 0.8
+
+/** Of the memory that the process may have. The kernel's buffers for its sockets come on top. */
+const residentShare = 0.85
+/**
+ * Resident memory hardly shrinks: after 300 MB of logs had been freed, the allocator still held 250 MB of it for the
+ * next. As long as V8 knows of less than this, there is room in what is resident already.
+ */
+const accountedShare = 0.4
+
+/** A reading takes 15 µs, a stream begins in 300: in between, at most 30 streams are admitted unseen. */
+const maxAgeMs = 10
+
+/** How long the event loop is watched before it is judged. */
+const windowMs = 500
+/** A request that comes while the loop stands still for longer has waited too long already. */
+const standstillLimitMs = 200
+/**
+ * Windows looked at, and how many of them must have had such a standstill. One pause, be it a second long, is one
+ * window: it is over when the next request is read, and refuses nobody. Full collections take 10 to 100 ms. A process
+ * that stands still again and again is refused in its second window, and has two seconds to be well again.
+ */
+const windows = 4
+const badWindows = 2
+
+/** Garbage is not pressure, but a process in which nothing happens does not collect it: then it is made to. */
+const collectAfterMs = 5_000
+/** A collection stops the process, 30 ms with 30 MB alive, 100 ms with 120: not more often than this. */
+const collectEveryMs = 15_000
+
+/** Tells whether the process is near a bound. Memory is looked at when somebody asks, the event loop all the time. */
+export class PressureGauge implements Pressure {
+  readonly #bounds: ProcessBounds
+  readonly #readings: ProcessReadings
+  #memory: 'heap' | 'memory' | undefined
+  #readAt = Number.NEGATIVE_INFINITY
+  /** Since when memory has been short at every reading. */
+  #shortSince: number | undefined
+  #collectedAt = Number.NEGATIVE_INFINITY
+  #standstills: readonly number[] = []
+
+  constructor(bounds: ProcessBounds, readings: ProcessReadings) {
+    this.#bounds = bounds
+    this.#readings = readings
+  }
+
+  get reason(): 'heap' | 'memory' | 'event_loop' | undefined {
+    const now = this.#readings.now()
+    if (now - this.#readAt >= maxAgeMs) this.#read(now)
+    if (this.#memory) return this.#memory
+    return this.#standstills.filter((ms) => ms > standstillLimitMs).length >= badWindows ? 'event_loop' : undefined
+  }
+
+  /** Closes a window. To be called every `windowMs`. */
+  look(): void {
+    this.#standstills = [...this.#standstills.slice(1 - windows), this.#readings.standstillMs()]
+    const now = this.#readings.now()
+    this.#read(now)
+    const short = this.#shortSince !== undefined && now - this.#shortSince >= collectAfterMs
+    if (!short || now - this.#collectedAt < collectEveryMs) return
+    this.#collectedAt = now
+    this.#readings.collect()
+  }
+
+  #read(now: number): void {
+    this.#readAt = now
+    this.#memory = this.#shortage()
+    this.#shortSince = this.#memory && (this.#shortSince ?? now)
+  }
+
+  #shortage(): 'heap' | 'memory' | undefined {
+    const { oldBytes, memoryBytes } = this.#bounds
+    if (this.#readings.oldBytes() > oldBytes * heapShare) return 'heap'
+    const { resident, accounted } = this.#readings.memory()
+    return resident > memoryBytes * residentShare && accounted > memoryBytes * accountedShare ? 'memory' : undefined
+  }
+}
+
+/** Pressure of this process, watched until it is closed. */
+export interface WatchedPressure extends Pressure {
+  close(): void
+}
+
+/** @param onChange called, up to half a second late, when streams begin to be refused and when no longer */
+export function watchPressure(
+  bounds: ProcessBounds,
+  onChange: (reason: string | undefined) => void = () => {},
+): WatchedPressure {
+  const delay = monitorEventLoopDelay({ resolution: resolutionMs })
+  delay.enable()
+  const gauge = new PressureGauge(bounds, {
+    now: () => performance.now(),
+    oldBytes,
+    memory() {
+      const { rss, heapTotal, arrayBuffers } = process.memoryUsage()
+      return { resident: rss, accounted: heapTotal + arrayBuffers }
+    },
+    standstillMs() {
+      const ms = delay.max / 1e6 - resolutionMs
+      delay.reset()
+      return Math.max(0, ms)
+    },
+    collect,
+  })
+  let told: string | undefined
+  const timer = setInterval(() => {
+    gauge.look()
+    const { reason } = gauge
+    if (reason !== told) onChange(reason)
+    told = reason
+  }, windowMs)
+  timer.unref()
+  return {
+    get reason() {
+      return gauge.reason
+    },
+    close() {
+      clearInterval(timer)
+      delay.disable()
+    },
+  }
+}
+
+/** The histogram measures the time between timers this far apart. */
+const resolutionMs = 20
+
+const youngSpaces: ReadonlySet<string> = new Set(['new_space', 'new_large_object_space'])
+
+function oldBytes(): number {
+  let bytes = 0
+  for (const { space_name, space_used_size } of getHeapSpaceStatistics()) {
+    if (!youngSpaces.has(space_name)) bytes += space_used_size
+  }
+  return bytes
+}
+
+/** Node gives `gc` only to those who asked on the command line, or to contexts made after V8 was told so. */
+function collect(): void {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  gc()
+}
