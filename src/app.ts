@@ -4,6 +4,7 @@ import { type Config, isLoopback } from './config.ts'
 import { describeFault, SluiceError } from './core/errors.ts'
 import type { LogStore, StreamLog } from './core/ports.ts'
 import { Sweep } from './core/sweep.ts'
+import { refuseUnderPressure } from './http/admission.ts'
 import { agUiRoutes } from './http/ag-ui.ts'
 import { anthropicRoutes } from './http/anthropic.ts'
 import { Attacher } from './http/attach.ts'
@@ -80,6 +81,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   const checksHost = isLoopback(server.host) || server.allowed_hosts.length > 0
   const allowed_hosts = checksHost ? [...loopbackHosts, ...server.allowed_hosts] : []
   const app = await createServer({ ...server, allowed_hosts }, logger)
+  refuseUnderPressure(app, pressure)
   app.server.maxConnections = max_connections
   // Connections that wait for their next request make room for those that have one.
   app.server.on('drop', () => app.server.closeIdleConnections())

@@ -55,6 +55,9 @@ export interface Takeover {
 /** A replica is alive as long as it renews this, in milliseconds. */
 export const leaseMs = 5_000
 
+/** Readers wait for Redis to have what they get, but not for long: sent again, a batch does no harm. In milliseconds. */
+const appendPatienceMs = 150
+
 /** A batch holds at most 64 KiB beside its last event: so much is decoded at a time. */
 const batchesPerRead = 32
 
@@ -91,7 +94,7 @@ export class RedisCommands {
     const place = [epoch, first, last].map(String)
     const rest = [state, freesKey ? 'free' : '', key, alias, inboxes]
     const args = [id, replica, String(created), String(ttlMs), ...place, lines, ...rest]
-    const reply = await this.#link.send((client) => client.appendBatch(names, args))
+    const reply = await this.#link.send((client) => client.appendBatch(names, args), appendPatienceMs)
     if (reply === 'ok') return 'ok'
     if (reply === 'gone') return undefined
     const [epochNow, n, stateNow = ''] = reply.split(' ')

@@ -158,7 +158,7 @@ class RedisStore implements LogStore {
 
   #onStateChange(log: OwnedLog, state: State): void {
     if (state === 'through' || state === 'behind') return
-    this.#options.log.warn({ stream: log.id, state }, 'stream left redis')
+    this.#options.log.info({ stream: log.id, state }, 'stream left redis')
     if (state === 'apart') return void this.#toCut.set(log.id, log.epoch)
     // Its readers here go on with what its new owner writes.
     this.#owned.delete(log.id)
