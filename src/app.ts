@@ -128,7 +128,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   /** Resolves when all responses have been sent, or after `flushMs`. */
   async function flushed(): Promise<void> {
     const until = performance.now() + flushMs
-    while (sweep.size > 0 && performance.now() < until) await delay(pollMs)
+    while (attacher.connections > 0 && performance.now() < until) await delay(pollMs)
   }
 
   return {

@@ -49,6 +49,11 @@ export class Attacher {
     this.#log = log
   }
 
+  /** How many clients are connected to streams. */
+  get connections(): number {
+    return this.#open.size
+  }
+
   /** Streams a log from frame `view.after` on. */
   attach(request: FastifyRequest, reply: FastifyReply, log: StreamLog, view: View): void {
     this.#connect(request, reply, log, view).open()

@@ -1,4 +1,4 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { constants, monitorEventLoopDelay, type PerformanceEntry, PerformanceObserver } from 'node:perf_hooks'
 import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { Pressure } from '../core/ports.ts'
@@ -19,11 +19,16 @@ export interface ProcessReadings {
 }
 
 /**
- * Of the old generation's bound. What streams under way still grow by has to fit above it: at 128 MiB, 1,000 of them
- * took 10 MiB more after the first refusal. Garbage counts here, but hardly misleads: V8 lets the old generation grow
- * to at most halfway between what survived its last collection and the bound, so above 80 % at least 60 % are alive.
+ * Of the old generation's bound, what survived the last full collection. V8 aborts not only at the bound, but from 80 % on
+ * when it does little but collect ("ineffective mark-compacts"), which at 128 MiB it did with 25 streams of 1.5 MB prompts.
+ * Up to there must fit what the streams under way still grow by: 10 MiB for 1,000 of them.
  */
-const heapShare = 0.8
+const survivorsShare = 0.65
+/**
+ * Of the same bound, garbage included, for what is admitted between collections. V8 lets the old generation grow to at
+ * most halfway between what survived and the bound: above this, at least half was alive, and a collection is due.
+ */
+const usedShare = 0.75
 
 /**
  * Of the memory that the process may have. Streams under way took 7 % more after the first refusal (512 MiB, at its full
@@ -61,6 +66,8 @@ const collectEveryMs = 15_000
 export class PressureGauge implements Pressure {
   readonly #bounds: ProcessBounds
   readonly #readings: ProcessReadings
+  /** Used of the old generation right after the last full collection. */
+  #survivors = 0
   #memory: 'heap' | 'memory' | undefined
   #readAt = Number.NEGATIVE_INFINITY
   /** Since when memory has been short at every reading. */
@@ -78,6 +85,12 @@ export class PressureGauge implements Pressure {
     if (now - this.#readAt >= maxAgeMs) this.#read(now)
     if (this.#memory) return this.#memory
     return this.#standstills.filter((ms) => ms > standstillLimitMs).length >= badWindows ? 'event_loop' : undefined
+  }
+
+  /** V8 has collected all garbage. */
+  collected(): void {
+    this.#survivors = this.#readings.oldBytes()
+    this.#readAt = Number.NEGATIVE_INFINITY
   }
 
   /** Closes a window. To be called every `windowMs`. */
@@ -99,7 +112,7 @@ export class PressureGauge implements Pressure {
 
   #shortage(): 'heap' | 'memory' | undefined {
     const { oldBytes, memoryBytes } = this.#bounds
-    if (this.#readings.oldBytes() > oldBytes * heapShare) return 'heap'
+    if (this.#survivors > oldBytes * survivorsShare || this.#readings.oldBytes() > oldBytes * usedShare) return 'heap'
     const { resident, accounted } = this.#readings.memory()
     return resident > memoryBytes * residentShare && accounted > memoryBytes * accountedShare ? 'memory' : undefined
   }
@@ -133,6 +146,10 @@ export function watchPressure(
     },
     collect,
   })
+  const collections = new PerformanceObserver((list) => {
+    if (list.getEntries().some(isFull)) gauge.collected()
+  })
+  collections.observe({ entryTypes: ['gc'] })
   let told: string | undefined
   const timer = setInterval(() => {
     gauge.look()
@@ -148,12 +165,17 @@ export function watchPressure(
     close() {
       clearInterval(timer)
       delay.disable()
+      collections.disconnect()
     },
   }
 }
 
 /** The histogram measures the time between timers this far apart. */
 const resolutionMs = 20
+
+function isFull({ detail }: PerformanceEntry): boolean {
+  return (detail as { kind?: number } | undefined)?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
+}
 
 const youngSpaces: ReadonlySet<string> = new Set(['new_space', 'new_large_object_space'])
 
