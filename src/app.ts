@@ -49,7 +49,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     logger.warn(lowered, 'limits lowered to what this process can bear'),
   )
   const limits = { ...config.streams, ...allowed }
-  const pressure = watchPressure(bounds, (reason) => {
+  const pressure = watchPressure(bounds, limits.max_lag_ms, (reason) => {
     if (reason) logger.warn({ reason }, 'under pressure, new streams are refused')
     else logger.info('no longer under pressure')
   })
