@@ -84,7 +84,8 @@ export class Run implements OwnerSignals, Swept {
 
   async onStop(): Promise<void> {
     this.#end({ cancelled: 'stop' })
-    await this.ended
+    // A run that fails to end has been reported by whoever started it.
+    await Promise.allSettled([this.ended])
   }
 
   onFenced(): void {
@@ -94,7 +95,7 @@ export class Run implements OwnerSignals, Swept {
   /** Ends the run because the process has to. */
   async shutDown(): Promise<void> {
     this.#end({ error: new SluiceError('shutting_down') })
-    await this.ended
+    await Promise.allSettled([this.ended])
   }
 
   tick(now: number): void {

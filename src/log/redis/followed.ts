@@ -1,14 +1,19 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../../core/errors.ts'
 import type { LogEvent, TerminalEvent } from '../../core/events.ts'
 import type { Cursor, StreamLog } from '../../core/ports.ts'
 import { LocalLog } from '../local.ts'
-import { leaseMs, type Reading, type RedisCommands } from './commands.ts'
+import type { Reading, RedisCommands } from './commands.ts'
 import { ifThere, StoreAway } from './link.ts'
 
 /** Readers of a Redis that stays away are told so after this long, in milliseconds. */
 const awayMs = 30_000
 /** A log that nobody reads is kept for the next reader this long, in milliseconds. */
 const lingerMs = 5_000
+/** How long an owner may take to say how far it is, and what it has to come, in milliseconds. */
+const answerMs = 1_000
+const arrivalMs = 2_000
+const rereadMs = 25
 /** How often an owner that does not stop its stream is asked again: a dead one is replaced meanwhile. */
 const stopAsks = 8
 const stopAskMs = 1_000
@@ -27,6 +32,7 @@ export class FollowedLog implements StreamLog {
   #usedAt = performance.now()
   /** Called once the log has got its end, or lost it. */
   readonly #onEnd = new Set<() => void>()
+  readonly #onHead = new Set<(n: number) => void>()
 
   /**
    * @param reading what is known so far
@@ -67,8 +73,32 @@ export class FollowedLog implements StreamLog {
     await this.read()
     if (this.local.loss) throw this.local.loss
     if (this.local.terminal) return true
-    // Within half its life the owner has renewed its lease, so it writes to the Redis that is read here.
-    return (await this.#commands.leaseOf(this.#owner)) > leaseMs / 2
+    // Redis may lack what readers at the owner have had already: only the owner knows.
+    const n = await this.#askOwner()
+    const until = performance.now() + arrivalMs
+    await this.read()
+    while (n !== undefined && this.local.length < n && !this.#over && performance.now() < until) {
+      await delay(rereadMs)
+      await this.read()
+    }
+    return n !== undefined && this.local.length >= n
+  }
+
+  /** @returns how many events the owner has; `undefined` when it does not answer */
+  async #askOwner(): Promise<number | undefined> {
+    const { promise, resolve } = Promise.withResolvers<number | undefined>()
+    const timer = setTimeout(() => resolve(undefined), answerMs)
+    this.#onHead.add(resolve)
+    await this.#commands.tell(this.#owner, `head? ${this.id} ${this.#commands.replica}`)
+    const n = await promise
+    this.#onHead.delete(resolve)
+    clearTimeout(timer)
+    return n
+  }
+
+  /** The owner has so many events. */
+  onHead(n: number): void {
+    for (const resolve of this.#onHead) resolve(n)
   }
 
   expectReaders(): void {}

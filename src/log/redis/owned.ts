@@ -104,7 +104,7 @@ export class OwnedLog implements StreamLog {
 
   /** Sends Redis what it lacks, for as long as it takes it. */
   async catchUp(): Promise<void> {
-    if (this.#catchingUp) return
+    if (this.#catchingUp || this.#state !== 'behind') return
     this.#catchingUp = true
     const { local } = this.memory
     let outcome: Outcome = this.#commands.up ? 'stored' : 'away'

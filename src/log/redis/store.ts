@@ -7,6 +7,7 @@ import { ArchivedLog } from '../archived.ts'
 import { type MemoryOptions, type MemoryStore, memoryStore } from '../memory.ts'
 import { RedisCommands, type StreamFacts } from './commands.ts'
 import { FollowedLog } from './followed.ts'
+import { hear } from './inbox.ts'
 import { redisKeys } from './keys.ts'
 import { ifThere, type LinkLog, orUnavailable, RedisLink } from './link.ts'
 import { OwnedLog, type State } from './owned.ts'
@@ -31,6 +32,8 @@ const commandMs = 1_000
 /** How often the lease is renewed, and how often everything that may have been missed is looked for. */
 const renewMs = 1_500
 const sweepMs = 1_000
+/** How often Redis is offered what it lacks of the logs here, in milliseconds. */
+const catchUpMs = 100
 /** How long closing waits for what Redis still lacks, in milliseconds. */
 const closeMs = 1_000
 /** How much longer than it could last a stream that nobody ended is known, in milliseconds. */
@@ -64,7 +67,7 @@ class RedisStore implements LogStore {
       ...options,
       timeoutMs: commandMs,
       inbox: redisKeys(options.prefix).inbox(replica),
-      onMessage: (message) => this.#onMessage(message),
+      onMessage: (message) => hear(message, { owned: this.#owned, followed: this.#followed, commands: this.#commands }),
       onUp: () => {
         resolve()
         void ifThere(this.#renew())
@@ -80,6 +83,7 @@ class RedisStore implements LogStore {
     this.#timers = [
       setInterval(() => void ifThere(this.#renew()), renewMs),
       setInterval(() => this.#tick(performance.now()), sweepMs),
+      setInterval(() => this.#catchUp(), catchUpMs),
     ]
   }
 
@@ -115,7 +119,6 @@ class RedisStore implements LogStore {
 
   async close(): Promise<void> {
     const until = performance.now() + closeMs
-    for (const log of this.#owned.values()) void log.catchUp()
     while (this.#owned.size > 0 && performance.now() < until) await delay(10)
     for (const timer of this.#timers) clearInterval(timer)
     await ifThere(this.#commands.giveUpLease())
@@ -179,27 +182,19 @@ class RedisStore implements LogStore {
     return log
   }
 
-  #onMessage(message: string): void {
-    const [kind = '', id = '', replica = '', count] = message.split(' ')
-    const own = this.#owned.get(id)
-    if (kind === 'bell') void this.#followed.get(id)?.readIfThere()
-    else if (kind === 'stop') void own?.stop()
-    else if (kind === 'readers' && own?.onReadersElsewhere(replica, Number(count), performance.now())) {
-      // What came between its first look and now rang no bell there.
-      void ifThere(this.#commands.tell(replica, `bell ${id}`))
-    }
-  }
-
   async #renew(): Promise<void> {
     await this.#commands.renewLease()
     // It keeps the listening connection in use, and so shows that it is alive.
     await this.#commands.tell(this.#commands.replica, 'hello')
   }
 
+  #catchUp(): void {
+    for (const log of this.#owned.values()) void log.catchUp()
+  }
+
   #tick(now: number): void {
     for (const log of this.#owned.values()) {
       log.expireReaders(now)
-      void log.catchUp()
       if (!log.isOver(now)) continue
       this.#owned.delete(log.id)
       this.#toCut.set(log.id, log.epoch)
