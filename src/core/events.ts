@@ -114,9 +114,13 @@ export function isTerminal(event: LogEvent): event is TerminalEvent {
   return event.type === 'done' || event.type === 'error' || event.type === 'cancelled'
 }
 
-/** The run ended before any of the answer came: nothing was bought. */
-export function cameToNothing(event: TerminalEvent): boolean {
-  return event.type === 'error' && !event.partial
+/**
+ * The run ended before any of the answer came, and nobody meant it to: to ask again is no second purchase.
+ * @param before events in the log before this one: what comes before content is not stored without it
+ */
+export function cameToNothing(event: TerminalEvent, before: number): boolean {
+  const stopped = event.type === 'cancelled' && event.by === 'stop'
+  return before <= 1 && event.type !== 'done' && !stopped
 }
 
 /** Blocks that call a tool, here or at Anthropic; their input arrives as `input_json_delta`. */

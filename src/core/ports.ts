@@ -1,3 +1,4 @@
+import type { SluiceError } from './errors.ts'
 import type { LogEvent, TerminalEvent, UpstreamEvent } from './events.ts'
 import type { MessageRequest } from './request.ts'
 
@@ -28,6 +29,8 @@ export interface StreamLog {
   readonly createdAt: Date
   /** Another process could serve this log from here on. */
   readonly shared: boolean
+  /** Why nothing follows on what there is, though it has no end. */
+  readonly loss: SluiceError | undefined
   /** Adds events in order and wakes the readers, once; none may follow a terminal event. A promise means: wait for it before the next call. */
   append(events: readonly LogEvent[]): void | Promise<void>
   /** Opens a reader; `wake` is called, synchronously, whenever there is more to read. */
@@ -74,7 +77,7 @@ export interface LogStore {
   /** Live logs take up all the room there is: no new one should be begun. */
   readonly full: boolean
   /**
-   * Gives a key to a stream, unless another has it. A key whose run ended before any of the answer came is free again.
+   * Gives a key to a stream, unless another has it. A key whose run came to nothing is free again.
    * @returns the claim that was there before
    * @throws SluiceError `store_unavailable` when it cannot tell
    */

@@ -55,6 +55,8 @@ const types: Partial<Record<ErrorCode, string>> = {
   invalid_json: 'invalid_request_error',
   body_too_complex: 'invalid_request_error',
   invalid_position: 'invalid_request_error',
+  key_reused: 'invalid_request_error',
+  resume_unavailable: 'invalid_request_error',
   unsupported_media_type: 'invalid_request_error',
   upstream_invalid_request: 'invalid_request_error',
   stream_not_found: 'not_found_error',

@@ -1,4 +1,4 @@
-import type { OutgoingHttpHeaders } from 'node:http'
+import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describeFault, SluiceError } from '../core/errors.ts'
 import { type DoneEvent, isTerminal } from '../core/events.ts'
@@ -41,7 +41,7 @@ export class Attacher {
   readonly #sweep: Sweep
   readonly #log: HttpLog
   /** Who is connected, and whether they come back by themselves. */
-  readonly #open = new Map<Connection, boolean>()
+  readonly #open = new Map<Connection, { readonly raw: ServerResponse; readonly returns: boolean }>()
 
   constructor(options: AttachOptions, sweep: Sweep, log: HttpLog) {
     this.#options = options
@@ -122,10 +122,13 @@ export class Attacher {
    * that another process can go on with.
    */
   handOver(): void {
-    for (const [connection, returns] of this.#open) {
+    for (const [connection, { raw, returns }] of this.#open) {
+      if (!returns || !connection.log.shared) continue
+      const { socket } = raw
+      // Kept alive, the connection would bring the client back to where it was.
+      raw.once('finish', () => socket?.end())
       // Not all in the same moment; and the first come back before the grace of their streams is over.
-      const delayMs = Math.round(leastReturnMs + Math.random() * returnSpreadMs)
-      if (returns && connection.log.shared) connection.handOver(delayMs)
+      connection.handOver(Math.round(leastReturnMs + Math.random() * returnSpreadMs))
     }
   }
 
@@ -150,7 +153,7 @@ export class Attacher {
       onFault: (fault) =>
         this.#log.error({ request_id: request.id, stream: log.id, fault: describeFault(fault) }, 'connection failed'),
     })
-    this.#open.set(connection, request.method === 'GET' && format.reconnects === true)
+    this.#open.set(connection, { raw, returns: request.method === 'GET' && format.reconnects === true })
     let alive = true
     const gone = () => {
       alive = false

@@ -34,6 +34,7 @@ export async function checkPosition(log: StreamLog, view: View): Promise<'behind
     count = await countOf(log, view)
   }
   const ended = await log.terminal()
+  if (after >= count && log.loss) throw log.loss
   if (after > count) throw new SluiceError(wasCut(ended) ? 'resume_unavailable' : 'invalid_position')
   return ended && after === count ? 'at end' : 'behind'
 }

@@ -31,6 +31,10 @@ export class ArchivedLog implements StreamLog {
     return false
   }
 
+  get loss(): undefined {
+    return undefined
+  }
+
   get bytes(): number {
     return this.#lines.length
   }

@@ -11,6 +11,7 @@ export class MemoryLog implements StreamLog {
   readonly key: string | undefined
   readonly createdAt: Date
   readonly shared = false
+  readonly loss = undefined
   /** What the store has counted it for, in bytes. */
   counted = 0
   readonly local: LocalLog
@@ -122,7 +123,7 @@ export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions):
     bytes += archived.bytes - log.counted
     logs.set(log.id, archived)
     dropAlias(log)
-    const kept = log.key !== undefined && !cameToNothing(terminal)
+    const kept = log.key !== undefined && !cameToNothing(terminal, log.local.length - 1)
     if (log.key !== undefined && !kept) freeKey(log.key)
     const expiry = kept ? finishedWithKey : finished
     expiry.add(archived)

@@ -4,7 +4,7 @@ import type { LogEvent, TerminalEvent } from '../../core/events.ts'
 import type { Cursor, StreamLog } from '../../core/ports.ts'
 import { LocalLog } from '../local.ts'
 import type { Reading, RedisCommands } from './commands.ts'
-import { ifThere, StoreAway } from './link.ts'
+import { ifThere, orUnavailable, StoreAway } from './link.ts'
 
 /** Readers of a Redis that stays away are told so after this long, in milliseconds. */
 const awayMs = 30_000
@@ -52,6 +52,10 @@ export class FollowedLog implements StreamLog {
     return this.#commands.up
   }
 
+  get loss(): SluiceError | undefined {
+    return this.local.loss
+  }
+
   append(): never {
     throw new Error('append to a log of another replica')
   }
@@ -69,7 +73,11 @@ export class FollowedLog implements StreamLog {
     return this.local.terminal
   }
 
-  async caughtUp(): Promise<boolean> {
+  caughtUp(): Promise<boolean> {
+    return orUnavailable(this.#catchUp())
+  }
+
+  async #catchUp(): Promise<boolean> {
     await this.read()
     if (this.local.loss) throw this.local.loss
     if (this.local.terminal) return true
@@ -89,11 +97,13 @@ export class FollowedLog implements StreamLog {
     const { promise, resolve } = Promise.withResolvers<number | undefined>()
     const timer = setTimeout(() => resolve(undefined), answerMs)
     this.#onHead.add(resolve)
-    await this.#commands.tell(this.#owner, `head? ${this.id} ${this.#commands.replica}`)
-    const n = await promise
-    this.#onHead.delete(resolve)
-    clearTimeout(timer)
-    return n
+    try {
+      await this.#commands.tell(this.#owner, `head? ${this.id} ${this.#commands.replica}`)
+      return await promise
+    } finally {
+      this.#onHead.delete(resolve)
+      clearTimeout(timer)
+    }
   }
 
   /** The owner has so many events. */
@@ -101,12 +111,18 @@ export class FollowedLog implements StreamLog {
     for (const resolve of this.#onHead) resolve(n)
   }
 
-  expectReaders(): void {}
+  expectReaders(): void {
+    void ifThere(this.#commands.tell(this.#owner, `expect ${this.id}`))
+  }
 
   /** @throws SluiceError `store_unavailable` when the stream goes on after all */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    return orUnavailable(this.#stop())
+  }
+
+  async #stop(): Promise<void> {
     for (let asked = 0; asked < stopAsks && !this.#over; asked++) {
-      await this.#commands.tell(this.#owner, `stop ${this.id}`)
+      await this.#commands.tell(this.#owner, `stop ${this.id} ${this.#commands.replica}`)
       await this.#ended(stopAskMs)
       await this.read()
     }

@@ -14,8 +14,8 @@ export interface Hearing {
  * What replicas say to one another, as words with blanks between them; each can be lost, and is said again or made up
  * for by a look at Redis.
  *
- * To the owner of a stream: `readers <stream> <replica> <count>`, every second while there are any; `stop <stream>`;
- * `head? <stream> <replica>`. To those who follow it: `bell <stream>`, there is more to read; `head <stream> <events>`.
+ * To the owner of a stream: `readers <stream> <replica> <count>`, every second while there are any; `expect <stream>`,
+ * they are on their way to another replica; `stop <stream> <replica>`; `head? <stream> <replica>`. To those who follow it: `bell <stream>`, there is more to read; `head <stream> <events>`.
  * To oneself: `hello`.
  */
 export function hear(message: string, { owned, followed, commands }: Hearing): void {
@@ -26,8 +26,11 @@ export function hear(message: string, { owned, followed, commands }: Hearing): v
       // For new ones: what came between their first look and now rang no bell there.
       if (own?.onReadersElsewhere(from, Number(count), performance.now())) say(from, `bell ${id}`)
       break
+    case 'expect':
+      own?.expectReaders()
+      break
     case 'stop':
-      void own?.stop()
+      void own?.stop().then(() => say(from, `bell ${id}`))
       break
     case 'head?':
       void own?.catchUp()

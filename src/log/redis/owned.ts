@@ -53,6 +53,7 @@ export class OwnedLog implements StreamLog {
   readonly createdAt: Date
   readonly epoch: number
   readonly memory: MemoryLog
+  readonly loss = undefined
   readonly #commands: RedisCommands
   readonly #options: OwnedOptions
   #state: State
@@ -124,7 +125,7 @@ export class OwnedLog implements StreamLog {
     const end = events.at(-1)
     const terminal = end && isTerminal(end) ? end : undefined
     const { facts, retentionMs, keyTtlMs, lifeMs } = this.#options
-    const freesKey = terminal !== undefined && cameToNothing(terminal)
+    const freesKey = terminal !== undefined && cameToNothing(terminal, last - 1)
     const keptMs = facts.key !== '' && !freesKey ? keyTtlMs : retentionMs
     try {
       const answer = await this.#commands.append(facts, {

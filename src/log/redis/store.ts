@@ -172,6 +172,8 @@ class RedisStore implements LogStore {
   }
 
   async #follow(id: string): Promise<FollowedLog | undefined> {
+    // What it has lost may be there again, or it is time to say that there is no such stream.
+    if (this.#followed.get(id)?.loss) this.#followed.delete(id)
     if (!this.#followed.has(id)) {
       const reading = await this.#commands.read(id, 0)
       if (!reading) return undefined
