@@ -1,4 +1,5 @@
-import { requestReader } from '../core/request.ts'
+import { z } from 'zod'
+import { idempotencyKey, requestReader } from '../core/request.ts'
 import { runAgentInput } from '../formats/ag-ui-request.ts'
 import { chatBody } from '../formats/ai-sdk-request.ts'
 import { chatCompletionBody } from '../formats/openai-request.ts'
@@ -12,6 +13,11 @@ const json = { 200: 'application/json' } as const
 
 const { schemas } = requestReader(Object.keys(formats), { default_model: 'claude', default_max_tokens: 1 })
 
+/** Makes a request safe to send again. */
+const keyed = z.object({ 'idempotency-key': idempotencyKey.optional() })
+/** The id of the last frame that a client has. */
+const resumed = z.object({ 'last-event-id': z.string().optional() })
+
 /** All routes, with the very schemas that check their requests. */
 export const routeDescriptions: readonly RouteDescription[] = [
   {
@@ -19,12 +25,14 @@ export const routeDescriptions: readonly RouteDescription[] = [
     path: '/stream',
     summary: 'Ask Claude and stream the answer; with Last-Event-ID, resume it',
     query: schemas.query,
+    headers: resumed,
     success: { ...eventStream, 204: 'nothing' },
   },
   {
     method: 'post',
     path: '/stream',
     summary: 'Ask Claude and stream the answer; with Accept: application/json, begin it for others to read',
+    headers: keyed,
     body: schemas.body,
     success: streamOrJson,
   },
@@ -32,6 +40,7 @@ export const routeDescriptions: readonly RouteDescription[] = [
     method: 'post',
     path: '/api/chat',
     summary: "The same, or a message of the AI SDK's useChat",
+    headers: keyed,
     body: chatBody.or(schemas.body),
     success: streamOrJson,
   },
@@ -46,6 +55,7 @@ export const routeDescriptions: readonly RouteDescription[] = [
     path: '/streams/{id}',
     summary: 'Read a stream from any position, in any format; with Accept: application/json, a snapshot of it',
     query: schemas.attachment,
+    headers: resumed,
     success: { ...eventStream, 204: 'nothing' },
   },
   { method: 'delete', path: '/streams/{id}', summary: 'Stop a stream', success: json },
@@ -53,6 +63,7 @@ export const routeDescriptions: readonly RouteDescription[] = [
     method: 'post',
     path: '/v1/messages',
     summary: "Anthropic's Messages API, streaming and not",
+    headers: keyed,
     body: messagesBody,
     success: eventStream,
   },
@@ -69,10 +80,18 @@ export const routeDescriptions: readonly RouteDescription[] = [
     method: 'post',
     path: '/v1/chat/completions',
     summary: "OpenAI's chat completions, streaming and not",
+    headers: keyed,
     body: chatCompletionBody,
     success: eventStream,
   },
-  { method: 'post', path: '/ag-ui', summary: 'An AG-UI agent', body: runAgentInput, success: eventStream },
+  {
+    method: 'post',
+    path: '/ag-ui',
+    summary: 'An AG-UI agent',
+    headers: keyed,
+    body: runAgentInput,
+    success: eventStream,
+  },
   { method: 'get', path: '/healthz', summary: 'The process answers', success: json },
   { method: 'get', path: '/readyz', summary: 'New streams are taken', success: json },
   { method: 'get', path: '/openapi.json', summary: 'This', success: json },

@@ -11,6 +11,8 @@ export interface RouteDescription {
   readonly summary: string
   readonly query?: z.ZodType
   readonly body?: z.ZodType
+  /** Request headers by their names in lower case. */
+  readonly headers?: z.ZodType
   /** Media types of a success by status; `event-stream` bodies are frames. */
   readonly success: Readonly<Record<number, 'application/json' | 'text/event-stream' | 'nothing'>>
 }
@@ -42,7 +44,7 @@ const errorSchema = z.strictObject({
   }),
 })
 
-function operation({ path, summary, query, body, success }: RouteDescription): object {
+function operation({ path, summary, query, headers, body, success }: RouteDescription): object {
   const responses: Record<string, object> = {
     default: { description: 'A failure', content: content('application/json', { $ref: '#/components/schemas/Error' }) },
   }
@@ -52,7 +54,7 @@ function operation({ path, summary, query, body, success }: RouteDescription): o
   }
   return {
     summary,
-    parameters: [...pathParameters(path), ...(query ? queryParameters(query) : [])],
+    parameters: [...pathParameters(path), ...parameters(query, 'query'), ...parameters(headers, 'header')],
     ...(body && { requestBody: { required: true, content: content('application/json', jsonSchema(body)) } }),
     responses,
   }
@@ -67,14 +69,15 @@ function pathParameters(path: string): object[] {
   return names.map((name) => ({ name, in: 'path', required: true, schema: { type: 'string' } }))
 }
 
-function queryParameters(query: z.ZodType): object[] {
-  const { properties = {}, required = [] } = jsonSchema(query) as {
+function parameters(schema: z.ZodType | undefined, place: 'query' | 'header'): object[] {
+  if (!schema) return []
+  const { properties = {}, required = [] } = jsonSchema(schema) as {
     properties?: Record<string, object>
     required?: string[]
   }
   return Object.entries(properties).map(([name, schema]) => ({
     name,
-    in: 'query',
+    in: place,
     required: required.includes(name),
     schema,
   }))

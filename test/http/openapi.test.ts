@@ -35,4 +35,9 @@ it('comes from the schemas that check the requests', async () => {
     expect.arrayContaining(['prompt', 'model', 'system', 'max_tokens', 'format', 'smooth', 'progress']),
   )
   expect(JSON.stringify(paths['/stream']?.['post']?.requestBody)).toContain('on_disconnect')
+  for (const path of ['/stream', '/api/chat', '/v1/messages', '/v1/chat/completions', '/ag-ui']) {
+    expect(paths[path]?.['post']?.parameters).toContainEqual(
+      expect.objectContaining({ name: 'idempotency-key', in: 'header', required: false }),
+    )
+  }
 })
