@@ -124,7 +124,7 @@ export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions):
     logs.set(log.id, archived)
     dropAlias(log)
     const kept = log.key !== undefined && !cameToNothing(terminal, log.local.length - 1)
-    if (log.key !== undefined && !kept) freeKey(log.key)
+    if (log.key !== undefined && !kept && claims.get(log.key)?.id === log.id) freeKey(log.key)
     const expiry = kept ? finishedWithKey : finished
     expiry.add(archived)
   }

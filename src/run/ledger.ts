@@ -1,6 +1,6 @@
 import type { Delta } from '../core/delta.ts'
-import type { ClaudeEvent, ProgressEvent, Timing } from '../core/events.ts'
-import { estimateUsage, mergeUsage, noUsage, type Usage } from '../core/usage.ts'
+import type { ClaudeEvent, DoneEvent, ProgressEvent, Timing } from '../core/events.ts'
+import { costOf, estimateUsage, mergeUsage, noUsage, type Price, type Usage } from '../core/usage.ts'
 
 const progressIntervalMs = 250
 /** A rate over less time than this says nothing. */
@@ -72,6 +72,22 @@ export class Ledger {
   /** Measured when Claude gave its final count, else an estimate that says so. */
   usage(): Usage {
     return this.#measured ? this.#usage : estimateUsage(this.#usage, this.#characters)
+  }
+
+  /** The end of an answer that is whole. */
+  done(now: number, price: Price | undefined, upstreamRequestId: string | null): DoneEvent {
+    const usage = this.usage()
+    return {
+      type: 'done',
+      stop_reason: this.stopReason,
+      ...(this.stopSequence !== null && { stop_sequence: this.stopSequence }),
+      ...(this.stopDetails !== null && { stop_details: this.stopDetails }),
+      usage,
+      cost_usd: costOf(usage, price),
+      timing: this.timing(now),
+      recovered: 0,
+      upstream_request_id: upstreamRequestId,
+    }
   }
 
   timing(now: number): Timing {

@@ -6,7 +6,7 @@ import { newStreamId } from '../core/position.ts'
 import type { RunReport } from '../core/report.ts'
 import type { DisconnectPolicy, MessageRequest } from '../core/request.ts'
 import type { Sweep, Swept } from '../core/sweep.ts'
-import { costOf, type Price } from '../core/usage.ts'
+import type { Price } from '../core/usage.ts'
 import { type Attempt, firstAttempt, nextAttempt, type Outcome, type RetryOptions } from './attempts.ts'
 import { clockErrors, expiredClock, type Progress, type Timeouts } from './clocks.ts'
 import { Ledger } from './ledger.ts'
@@ -73,7 +73,11 @@ export class Run implements OwnerSignals, Swept {
     const { id = newStreamId(), key, alias } = options
     this.log = context.store.create(id, { owner: this, key, alias })
     context.sweep.add(this)
-    this.ended = this.#generate()
+    this.ended = this.#generate().catch((fault) => {
+      context.sweep.delete(this)
+      this.#opening.resolve(toSluiceError(fault))
+      throw fault
+    })
   }
 
   onReaders(count: number): void {
@@ -191,17 +195,7 @@ export class Run implements OwnerSignals, Swept {
     const timing = ledger.timing(now)
     if (this.#ending && 'cancelled' in this.#ending) return { type: 'cancelled', by: this.#ending.cancelled, usage }
     if (failure) return { type: 'error', error: failure.toPublic(), partial: ledger.contentSent, usage, timing }
-    return {
-      type: 'done',
-      stop_reason: ledger.stopReason,
-      ...(ledger.stopSequence !== null && { stop_sequence: ledger.stopSequence }),
-      ...(ledger.stopDetails !== null && { stop_details: ledger.stopDetails }),
-      usage,
-      cost_usd: costOf(usage, this.#context.prices.get(this.#options.request.model)),
-      timing,
-      recovered: 0,
-      upstream_request_id: this.#upstreamRequestId,
-    }
+    return ledger.done(now, this.#context.prices.get(this.#options.request.model), this.#upstreamRequestId)
   }
 }
 

@@ -34,6 +34,8 @@ export class Streams {
   readonly #options: StreamsOptions
   readonly #live = new Set<Run>()
   #draining = false
+  /** Whatever would begin now, nobody would end. */
+  #drained = false
   /** Keys being claimed: each may become a run. */
   #claiming = 0
   #onIdle = () => {}
@@ -70,6 +72,8 @@ export class Streams {
     this.#claiming++
     try {
       const earlier = await this.#options.store.claim(key, { id, fingerprint, alias })
+      // Whoever asks again finds it lost, and the key free.
+      if (!earlier && this.#drained) throw new SluiceError('shutting_down', { retryAfterMs: 1_000 })
       if (!earlier) return begunBy(this.#run({ ...options, id }))
       if (earlier.fingerprint !== fingerprint) throw new SluiceError('key_reused')
       const log = await this.#options.store.find(earlier.id)
@@ -83,7 +87,7 @@ export class Streams {
 
   /** Takes care of a log whose run died with its replica. */
   async adopt(log: StreamLog): Promise<void> {
-    await endOrphan(log).then(this.#options.onEnd, this.#options.onFault)
+    await endOrphan(log, this.#options.prices).then(this.#options.onEnd, this.#options.onFault)
   }
 
   #admit(): void {
@@ -133,6 +137,7 @@ export class Streams {
     if (signal.aborted) resolve()
     await over
     clearTimeout(timer)
+    this.#drained = true
     // A run that cannot end must not keep the process from ending.
     const forced = Promise.all([...this.#live].map((run) => run.shutDown()))
     await Promise.race([forced, delay(endMs)])

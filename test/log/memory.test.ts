@@ -2,165 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Delta, escapeJson } from '../../src/core/delta.ts'
 import type { LogEvent } from '../../src/core/events.ts'
-import type { Cursor, OwnerSignals } from '../../src/core/ports.ts'
 import { newStreamId } from '../../src/core/position.ts'
 import { memoryStore } from '../../src/log/memory.ts'
-import { done, failed, start } from '../support/logs.ts'
-
-const text = (n: number): LogEvent => new Delta('text', 0, String(n))
-
-function owner() {
-  const counts: number[] = []
-  const signals = {
-    onReaders: (count: number) => void counts.push(count),
-    onStop: vi.fn(async () => {}),
-    onFenced: () => {},
-  } satisfies OwnerSignals
-  return { ...signals, counts }
-}
-
-function newLog(signals: OwnerSignals = owner()) {
-  return memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 1e9 }).create(newStreamId(), { owner: signals })
-}
-
-function readAll(cursor: Cursor, limit = 512): LogEvent[] {
-  const events: LogEvent[] = []
-  for (let next = cursor.next(limit); next.length > 0; next = cursor.next(limit)) events.push(...next)
-  return events
-}
-
-describe('a log in memory', () => {
-  it('shows every reader one history, in order, to the end', async () => {
-    const step = fc.oneof(
-      {
-        weight: 5,
-        arbitrary: fc.record({ do: fc.constant('append' as const), count: fc.constantFrom(0, 1, 2, 40, 100, 900) }),
-      },
-      { weight: 3, arbitrary: fc.record({ do: fc.constant('open' as const), eager: fc.boolean() }) },
-      {
-        weight: 5,
-        arbitrary: fc.record({
-          do: fc.constant('read' as const),
-          who: fc.nat(),
-          limit: fc.integer({ min: 1, max: 600 }),
-        }),
-      },
-      { weight: 1, arbitrary: fc.record({ do: fc.constant('close' as const), who: fc.nat() }) },
-      { weight: 1, arbitrary: fc.constant({ do: 'history' as const }) },
-    )
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
-        const { counts, ...signals } = owner()
-        const log = newLog(signals)
-        const all: LogEvent[] = [start]
-        log.append(all)
-        const readers: { cursor: Cursor; seen: LogEvent[]; wakes: number; open: boolean }[] = []
-        const openReaders = () => readers.filter(({ open }) => open)
-        for (const step of steps) {
-          if (step.do === 'append') {
-            const batch = Array.from({ length: step.count }, (_, n) => text(all.length + n))
-            all.push(...batch)
-            const before = readers.map(({ wakes }) => wakes)
-            log.append(batch)
-            expect(readers.map(({ wakes }) => wakes)).toEqual(
-              readers.map(({ open }, n) => (before[n] as number) + Number(open)),
-            )
-          } else if (step.do === 'open') {
-            const reader = { seen: [] as LogEvent[], wakes: 0, open: true, cursor: undefined as unknown as Cursor }
-            reader.cursor = log.cursor(() => {
-              reader.wakes++
-              if (step.eager) reader.seen.push(...readAll(reader.cursor))
-            })
-            readers.push(reader)
-            expect(counts.at(-1)).toBe(openReaders().length)
-          } else if (step.do === 'history') {
-            expect(await log.history()).toEqual(all)
-          } else {
-            const reader = openReaders()[step.who % Math.max(1, openReaders().length)]
-            if (step.do === 'read') reader?.seen.push(...reader.cursor.next(step.limit))
-            else if (reader) {
-              reader.open = false
-              reader.cursor.close()
-              expect(counts.at(-1)).toBe(openReaders().length)
-            }
-          }
-          for (const { seen } of readers) expect(seen).toEqual(all.slice(0, seen.length))
-        }
-        all.push(done)
-        log.append([done])
-        for (const { cursor, seen } of openReaders()) expect([...seen, ...readAll(cursor, 7)]).toEqual(all)
-        expect(readAll(log.cursor(() => {}))).toEqual(all)
-        expect(await log.history()).toEqual(all)
-        expect(() => log.append([text(0)])).toThrow(/sealed/)
-        expect(await log.history()).toEqual(all)
-        expect(counts).toHaveLength(2 * readers.length - openReaders().length)
-      }),
-      { numRuns: 100 },
-    )
-  })
-
-  it('counts a reader until it closes, once, and history never', async () => {
-    const { counts, ...signals } = owner()
-    const log = newLog(signals)
-    const [first, second] = [log.cursor(() => {}), log.cursor(() => {})]
-    await log.history()
-    first.close()
-    first.close()
-    second.close()
-    expect(counts).toEqual([1, 2, 1, 0])
-  })
-
-  it('tells its owner nothing once it is sealed', () => {
-    const { counts, ...signals } = owner()
-    const log = newLog(signals)
-    const early = log.cursor(() => {})
-    log.append([start, done])
-    log.cursor(() => {}).close()
-    early.close()
-    expect(counts).toEqual([1])
-  })
-
-  it('wakes each reader once a batch, after the events are there', () => {
-    const log = newLog()
-    const seen: number[] = []
-    const cursor: Cursor = log.cursor(() => void seen.push(readAll(cursor).length))
-    log.append([start, text(1), text(2)])
-    log.append([text(3)])
-    expect(seen).toEqual([3, 1])
-  })
-
-  it('lets readers come and go while it wakes them', () => {
-    const { counts, ...signals } = owner()
-    const log = newLog(signals)
-    const cursor: Cursor = log.cursor(() => {
-      cursor.close()
-      log.cursor(() => {})
-    })
-    log.append([start])
-    expect(counts).toEqual([1, 0, 1])
-  })
-
-  it.each([
-    done,
-    failed,
-    { type: 'cancelled', by: 'stop', usage: { input_tokens: 0, output_tokens: 0 } } as const,
-  ])('is sealed by %j', (terminal) => {
-    const log = newLog()
-    log.append([start, text(1)])
-    log.append([text(2), terminal])
-    expect(() => log.append([])).toThrow(/sealed/)
-  })
-
-  it('asks its owner to stop while it is live, and nobody afterwards', async () => {
-    const signals = owner()
-    const log = newLog(signals)
-    await log.stop()
-    expect(signals.onStop).toHaveBeenCalledTimes(1)
-    log.append([done])
-    await log.stop()
-    expect(signals.onStop).toHaveBeenCalledTimes(1)
-  })
-})
+import { done, start } from '../support/logs.ts'
+import { owner, readAll, texts } from './stores.ts'
 
 describe('memoryStore', () => {
   function storeWithFakeClock(retentionMs: number) {
@@ -170,14 +15,6 @@ describe('memoryStore', () => {
     onTestFinished(() => store.close())
     return store
   }
-
-  it('finds what it has made, and nothing else', async () => {
-    const store = storeWithFakeClock(1_000)
-    const log = store.create('s_1', { owner: owner() })
-    expect(await store.find('s_1')).toBe(log)
-    expect(await store.find('s_2')).toBeUndefined()
-    expect(log.id).toBe('s_1')
-  })
 
   it('keeps a finished log for as long as it was told, and a live one for ever', async () => {
     const store = storeWithFakeClock(1_000)
@@ -215,6 +52,63 @@ describe('memoryStore', () => {
     vi.advanceTimersByTime(2_000)
     expect(await store.find('s')).toBeUndefined()
     expect(readAll(cursor)).toEqual([start, done])
+  })
+
+  it('keeps a key, and the log it began, for as long as it was told', async () => {
+    const store = storeWithFakeClock(1_000)
+    const claim = (id: string) => store.claim('key', { id, fingerprint: 'print' })
+    await claim('first')
+    store.create('first', { owner: owner(), key: 'key' }).append([start, done])
+    vi.advanceTimersByTime(59_999)
+    expect(await claim('second')).toEqual({ id: 'first', fingerprint: 'print' })
+    expect(await store.find('first')).toBeDefined()
+    vi.advanceTimersByTime(2)
+    expect(await claim('second')).toBeUndefined()
+    expect(await store.find('first')).toBeUndefined()
+  })
+
+  it('forgets finished logs early when there is no room, the oldest first, and those with keys last', async () => {
+    const store = memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 100_000 })
+    onTestFinished(() => store.close())
+    const held = async (ids: string[]) => (await Promise.all(ids.map((id) => store.find(id)))).map((log) => log?.id)
+    const batch = [...texts(1_000), new Delta('text', 0, 'x'.repeat(30_000)), done]
+    store.create('with key', { owner: owner(), key: 'key' }).append(batch)
+    store.create('1', { owner: owner() }).append(batch)
+    store.create('2', { owner: owner() }).append(batch)
+    expect(await held(['with key', '1', '2'])).toEqual(['with key', undefined, '2'])
+    expect(store.full).toBe(false)
+    store.reserve(200_000)
+    expect(await held(['with key', '1', '2'])).toEqual([undefined, undefined, undefined])
+    expect(store.full).toBe(true)
+    store.reserve(-200_000)
+    expect(store.full).toBe(false)
+  })
+
+  it('is full while live logs take up all the room', () => {
+    const store = memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 100_000 })
+    onTestFinished(() => store.close())
+    const log = store.create('live', { owner: owner(), alias: 'chat' })
+    log.append([...texts(1_000), new Delta('text', 0, 'x'.repeat(120_000))])
+    expect(store.full).toBe(true)
+    store.forget('live')
+    expect(store.full).toBe(false)
+    log.append([done])
+    expect(store.full).toBe(false)
+  })
+
+  it('lets go of a live log and its other name, and not of a finished one', async () => {
+    const store = storeWithFakeClock(1_000)
+    const log = store.create('s', { owner: owner(), alias: 'chat' })
+    const cursor = log.cursor(() => {})
+    store.forget('s')
+    expect(await store.find('s')).toBeUndefined()
+    expect(await store.findLive('chat')).toBeUndefined()
+    log.append([start, done])
+    expect(readAll(cursor)).toEqual([start, done])
+    expect(await store.find('s')).toBeUndefined()
+    store.create('finished', { owner: owner() }).append([done])
+    store.forget('finished')
+    expect(await store.find('finished')).toBeDefined()
   })
 
   it('leaves no timer behind when it closes', () => {

@@ -26,6 +26,8 @@ export interface Batch {
   readonly ttlMs: number
   /** The idempotency key may be used again. */
   readonly freesKey: boolean
+  /** Wait no longer to hear of it, in milliseconds. */
+  readonly patienceMs?: number | undefined
   /** Replicas to tell. */
   readonly followers: Iterable<string>
 }
@@ -54,9 +56,6 @@ export interface Takeover {
 
 /** A replica is alive as long as it renews this, in milliseconds. */
 export const leaseMs = 5_000
-
-/** Readers wait for Redis to have what they get, but not for long: sent again, a batch does no harm. In milliseconds. */
-const appendPatienceMs = 150
 
 /** A batch holds at most 64 KiB beside its last event: so much is decoded at a time. */
 const batchesPerRead = 32
@@ -94,7 +93,7 @@ export class RedisCommands {
     const place = [epoch, first, last].map(String)
     const rest = [state, freesKey ? 'free' : '', key, alias, inboxes]
     const args = [id, replica, String(created), String(ttlMs), ...place, lines, ...rest]
-    const reply = await this.#link.send((client) => client.appendBatch(names, args), appendPatienceMs)
+    const reply = await this.#link.send((client) => client.appendBatch(names, args), batch.patienceMs)
     if (reply === 'ok') return 'ok'
     if (reply === 'gone') return undefined
     const [epochNow, n, stateNow = ''] = reply.split(' ')
@@ -185,6 +184,7 @@ export class RedisCommands {
 
   /** Forgets a dead replica that owns nothing any more. */
   async forgetReplica(replica: string): Promise<void> {
-    await this.#link.send((client) => client.sRem(this.keys.replicas, replica))
+    const names = [this.keys.replicas, this.keys.lease(replica), this.keys.owned(replica)]
+    await this.#link.send((client) => client.forgetReplica(names, [replica]))
   }
 }

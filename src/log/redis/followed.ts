@@ -178,10 +178,13 @@ export class FollowedLog implements StreamLog {
     this.#epoch = reading.epoch
     this.#owner = reading.owner
     for (const { last, events } of reading.batches) {
-      const fresh = events.slice(Math.max(0, local.length - (last - events.length)))
-      if (fresh.length > 0) local.append(fresh)
+      const known = local.length - (last - events.length)
+      // Something in between is gone.
+      if (known < 0) return void local.lose(new SluiceError('resume_unavailable'))
+      if (known < events.length) local.append(events.slice(known))
     }
-    if (local.length < reading.n) this.#readAgain = true
+    if (local.length < reading.n && reading.batches.length === 0) local.lose(new SluiceError('resume_unavailable'))
+    else if (local.length < reading.n) this.#readAgain = true
     else if (reading.state === 'cut') local.lose(new SluiceError('resume_unavailable'))
   }
 

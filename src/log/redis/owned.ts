@@ -2,7 +2,7 @@ import { encodeEvent } from '../../core/codec.ts'
 import { cameToNothing, isTerminal, type LogEvent, type TerminalEvent } from '../../core/events.ts'
 import type { Cursor, OwnerSignals, StreamLog } from '../../core/ports.ts'
 import type { MemoryLog } from '../memory.ts'
-import type { RedisCommands, StreamFacts } from './commands.ts'
+import type { Batch, RedisCommands, Standing, StreamFacts } from './commands.ts'
 import { StoreAway } from './link.ts'
 
 /**
@@ -30,6 +30,8 @@ export interface OwnedOptions {
   readonly epoch: number
   /** Readers wait until Redis has what they get. */
   readonly durable: boolean
+  /** And how long they do, in milliseconds. A batch can be sent again, so this may be short. */
+  readonly patienceMs: number
   /** From its beginning until a stream that nobody ended is forgotten, in milliseconds. */
   readonly lifeMs: number
   /** From its end until it is forgotten, in milliseconds. */
@@ -90,7 +92,7 @@ export class OwnedLog implements StreamLog {
   }
 
   append(events: readonly LogEvent[]): void | Promise<void> {
-    if (this.#state === 'through') return this.#writeThrough(events)
+    if (this.#state === 'through' && events.length > 0) return this.#writeThrough(events)
     if (this.#state === 'fenced') return
     this.memory.append(events)
     if (this.#state === 'behind') void this.catchUp()
@@ -120,34 +122,45 @@ export class OwnedLog implements StreamLog {
 
   /** @param events those that follow on what Redis has */
   async #store(events: readonly LogEvent[]): Promise<Outcome> {
-    const first = this.#stored + 1
-    const last = this.#stored + events.length
-    const end = events.at(-1)
-    const terminal = end && isTerminal(end) ? end : undefined
-    const { facts, retentionMs, keyTtlMs, lifeMs } = this.#options
-    const freesKey = terminal !== undefined && cameToNothing(terminal, last - 1)
-    const keptMs = facts.key !== '' && !freesKey ? keyTtlMs : retentionMs
     try {
-      const answer = await this.#commands.append(facts, {
-        epoch: this.epoch,
-        first,
-        last,
-        lines: events.map(encodeEvent).join('\n'),
-        state: terminal?.type ?? 'live',
-        ttlMs: terminal ? keptMs : lifeMs,
-        freesKey,
-        followers: this.#elsewhere.keys(),
-      })
-      if (answer !== 'ok' && answer?.epoch !== this.epoch) return answer ? 'fenced' : 'lost'
-      const n = answer === 'ok' ? last : answer.n
-      // Less than it once had: a failover, or a restart from an old file. More: an earlier reply was lost.
-      if (n < first - 1 || (answer !== 'ok' && answer.state === 'cut')) return 'lost'
-      this.#stored = n
-      return 'stored'
+      const answer = await this.#commands.append(this.#options.facts, this.#batch(events))
+      if (answer === 'ok') this.#stored += events.length
+      return answer === 'ok' ? 'stored' : this.#compare(answer)
     } catch (error) {
       if (error instanceof StoreAway) return 'away'
       throw error
     }
+  }
+
+  #batch(events: readonly LogEvent[]): Batch {
+    const last = this.#stored + events.length
+    const end = events.at(-1)
+    const terminal = end && isTerminal(end) ? end : undefined
+    const { facts, retentionMs, keyTtlMs, lifeMs, patienceMs } = this.#options
+    const freesKey = terminal !== undefined && cameToNothing(terminal, last - 1)
+    const keptMs = facts.key !== '' && !freesKey ? keyTtlMs : retentionMs
+    return {
+      epoch: this.epoch,
+      first: this.#stored + 1,
+      last,
+      lines: events.map(encodeEvent).join('\n'),
+      state: terminal?.type ?? 'live',
+      ttlMs: terminal ? keptMs : lifeMs,
+      freesKey,
+      // Nobody waits while it catches up, and impatience would never hear from a Redis that is slow all the time.
+      patienceMs: this.#state === 'through' ? patienceMs : undefined,
+      followers: this.#elsewhere.keys(),
+    }
+  }
+
+  /** @param there where the log in Redis is, which is not where this one thought */
+  #compare(there: Standing | undefined): Outcome {
+    if (!there) return 'lost'
+    if (there.epoch !== this.epoch) return 'fenced'
+    // Less than it once had: a failover, or a restart from an old file. More: an earlier reply was lost.
+    if (there.n < this.#stored || there.state === 'cut') return 'lost'
+    this.#stored = there.n
+    return 'stored'
   }
 
   #follow(outcome: Outcome): void {

@@ -1,5 +1,6 @@
 import type { LogEvent } from '../../core/events.ts'
 import { leaseMs, type RedisCommands, type Takeover } from './commands.ts'
+import { StoreAway } from './link.ts'
 
 /** Streams taken over at a time. */
 const atOnce = 32
@@ -29,12 +30,12 @@ export class Reaper {
 
   /** @throws StoreAway */
   async look(now: number): Promise<void> {
+    await this.#findStrays()
     // After an outage every lease has run out, and living owners are about to renew theirs.
     if (this.#commands.upFor(now) < leaseMs) return
     for (const replica of await this.#commands.otherReplicas()) {
       if ((await this.#commands.leaseOf(replica)) < 0) await this.#inherit(replica)
     }
-    await this.#findStrays()
   }
 
   async #inherit(replica: string): Promise<void> {
@@ -62,18 +63,26 @@ export class Reaper {
     const taken = await this.#commands.takeOver(id, owner)
     if (!taken) return
     const history = await this.#readAll(taken)
-    if (history.length === taken.n) this.#options.onTakenOver(taken, history)
+    if (history?.length === taken.n) this.#options.onTakenOver(taken, history)
     else this.#options.onTorn(taken)
   }
 
-  async #readAll({ facts, n }: Takeover): Promise<LogEvent[]> {
-    const events: LogEvent[] = []
-    while (events.length < n) {
-      const reading = await this.#commands.read(facts.id, events.length)
-      const more = reading?.batches.flatMap((batch) => batch.events) ?? []
-      if (more.length === 0) break
-      for (const event of more) events.push(event)
+  /** @returns `undefined` when some of it is gone or cannot be read */
+  async #readAll({ facts, n }: Takeover): Promise<LogEvent[] | undefined> {
+    const all: LogEvent[] = []
+    try {
+      while (all.length < n) {
+        const { batches = [] } = (await this.#commands.read(facts.id, all.length)) ?? {}
+        if (batches.length === 0) return undefined
+        for (const { last, events } of batches) {
+          if (last - events.length !== all.length) return undefined
+          for (const event of events) all.push(event)
+        }
+      }
+    } catch (error) {
+      if (error instanceof StoreAway) throw error
+      return undefined
     }
-    return events
+    return all
   }
 }

@@ -79,6 +79,12 @@ redis.call('SADD', KEYS[4], id)
 return {tostring(epoch), now[2], now[5], now[6], now[7]}
 `
 
+/** Forgets a replica, unless it has come back meanwhile. */
+const forgetScript = `
+if redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then return 0 end
+return redis.call('SREM', KEYS[1], ARGV[1])
+`
+
 /** Marks a stream as one whose owner holds more of it than Redis ever will again. */
 const cutScript = `
 local now = redis.call('HMGET', KEYS[1], 'epoch', 'state')
@@ -121,6 +127,7 @@ export const scripts = {
   appendBatch: script<string>(appendScript),
   claimKey: script<string | null>(claimScript),
   takeOver: script<[epoch: string, n: string, key: string, alias: string, created: string] | null>(takeOverScript),
+  forgetReplica: script<number>(forgetScript),
   cut: script<number>(cutScript),
   readBatches: script<string[] | null>(readScript),
 }

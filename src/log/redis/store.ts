@@ -19,6 +19,8 @@ export interface RedisStoreOptions extends MemoryOptions {
   /** Of all names in Redis: replicas with the same prefix share their streams. */
   readonly prefix: string
   readonly durability: 'durable' | 'fast'
+  /** How long readers wait for a slow Redis to have what they get, in milliseconds; 150 unless given. */
+  readonly patienceMs?: number
   /** The longest that a stream can last, in milliseconds. */
   readonly maxLifeMs: number
   readonly sweep: Sweep
@@ -29,6 +31,7 @@ export interface RedisStoreOptions extends MemoryOptions {
 
 /** A command without a reply for so long has failed, in milliseconds. */
 const commandMs = 1_000
+const standardPatienceMs = 150
 /** How often the lease is renewed, and how often everything that may have been missed is looked for. */
 const renewMs = 1_500
 const sweepMs = 1_000
@@ -146,6 +149,7 @@ class RedisStore implements LogStore {
     )
     memory.append(history)
     const log = new OwnedLog(memory, this.#commands, {
+      patienceMs: standardPatienceMs,
       ...this.#options,
       facts,
       epoch,
@@ -211,13 +215,15 @@ class RedisStore implements LogStore {
     if (!this.#looking) void ifThere(this.#lookAround(now))
   }
 
+  async #cut(id: string, epoch: number): Promise<void> {
+    await this.#commands.cut(id, epoch, this.#options.retentionMs)
+    this.#toCut.delete(id)
+  }
+
   async #lookAround(now: number): Promise<void> {
     this.#looking = true
     try {
-      for (const [id, epoch] of this.#toCut) {
-        await this.#commands.cut(id, epoch, this.#options.retentionMs)
-        this.#toCut.delete(id)
-      }
+      for (const [id, epoch] of this.#toCut) await ifThere(this.#cut(id, epoch))
       await this.#reaper.look(now)
     } finally {
       this.#looking = false
