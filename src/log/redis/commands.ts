@@ -76,6 +76,11 @@ export class RedisCommands {
     return this.#link.upSince !== undefined
   }
 
+  /** Redis is within reach, or has been so lately; `ms` in milliseconds. */
+  upWithin(ms: number): boolean {
+    return performance.now() - this.#link.lastUpAt < ms
+  }
+
   /** How long Redis has been within reach, in milliseconds. */
   upFor(now: number): number {
     return this.#link.upSince === undefined ? 0 : now - this.#link.upSince

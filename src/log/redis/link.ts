@@ -78,6 +78,7 @@ export class RedisLink implements Swept {
   /** The commands under way: replies come in order, so the first of them is the oldest. */
   readonly #pending = new Set<Pending>()
   #upSince: number | undefined
+  #lastUpAt = Number.NEGATIVE_INFINITY
   #lastComplaint = ''
   #closed = false
 
@@ -119,7 +120,13 @@ export class RedisLink implements Swept {
     return promise
   }
 
+  /** When commands could last be sent, in milliseconds of the monotonic clock. */
+  get lastUpAt(): number {
+    return this.#client.isReady ? performance.now() : this.#lastUpAt
+  }
+
   tick(now: number): void {
+    if (this.#client.isReady) this.#lastUpAt = now
     const [oldest] = this.#pending
     for (const { sentAt, patienceMs, giveUp } of this.#pending) {
       if (now - sentAt < leastPatienceMs) break
@@ -193,8 +200,8 @@ function newClient(url: string, idleMs?: number) {
     socket: {
       connectTimeout: 1_000,
       ...(idleMs !== undefined && { socketTimeout: idleMs }),
-      // Jitter keeps many replicas from coming back in the same moment.
-      reconnectStrategy: () => 100 + Math.random() * 200,
+      // A lost connection is replaced at once. Jitter keeps many replicas from coming back in the same moment.
+      reconnectStrategy: (retries) => (retries === 0 ? 10 : 100) + Math.random() * 200 * Math.min(1, retries),
     },
   })
 }

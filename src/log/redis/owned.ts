@@ -1,9 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { encodeEvent } from '../../core/codec.ts'
 import { cameToNothing, isTerminal, type LogEvent, type TerminalEvent } from '../../core/events.ts'
 import type { Cursor, OwnerSignals, StreamLog } from '../../core/ports.ts'
 import type { MemoryLog } from '../memory.ts'
 import type { Batch, RedisCommands, Standing, StreamFacts } from './commands.ts'
 import { StoreAway } from './link.ts'
+import { audibleAfterMs, ReadersElsewhere } from './presence.ts'
 
 /**
  * How an owned log stands to Redis:
@@ -44,10 +46,11 @@ export interface OwnedOptions {
   onStored(log: OwnedLog): void
 }
 
+/** How long a stream that begins while Redis fails waits for it to be back, and how often it looks, in milliseconds. */
+const firstBatchMs = 1_000
+const retryMs = 50
 /** Events sent to Redis at a time when it has some to catch up on. */
 const eventsPerBatch = 512
-/** A replica that has not said for so long that it has readers has none, in milliseconds. */
-const presenceMs = 5_000
 
 /** A log whose run is in this process. Readers here are fed from memory; Redis has a copy for everybody else. */
 export class OwnedLog implements StreamLog {
@@ -62,9 +65,8 @@ export class OwnedLog implements StreamLog {
   /** Events that Redis has. */
   #stored: number
   #catchingUp = false
-  /** Replicas with readers of this log: how many, and when they last said so. */
-  readonly #elsewhere = new Map<string, { readonly count: number; heardAt: number }>()
-  #readersExpectedUntil = 0
+  readonly #elsewhere = new ReadersElsewhere()
+  #readersTold = 0
   /** When its terminal event came. */
   #sealedAt: number | undefined
 
@@ -77,7 +79,7 @@ export class OwnedLog implements StreamLog {
     this.#commands = commands
     this.#options = options
     this.#stored = memory.local.length
-    this.#state = options.durable && commands.up ? 'through' : 'behind'
+    this.#state = options.durable && commands.upWithin(firstBatchMs) ? 'through' : 'behind'
   }
 
   get shared(): boolean {
@@ -99,10 +101,21 @@ export class OwnedLog implements StreamLog {
   }
 
   async #writeThrough(events: readonly LogEvent[]): Promise<void> {
-    this.#follow(await this.#store(events))
+    this.#follow(this.#stored === 0 ? await this.#storeFirst(events) : await this.#store(events))
     if (this.#state === 'fenced') return
     this.memory.append(events)
     this.#reportEnd()
+  }
+
+  /** With the first batch a client gets an id, which other replicas should know: that is worth a second try. */
+  async #storeFirst(events: readonly LogEvent[]): Promise<Outcome> {
+    const until = performance.now() + firstBatchMs
+    let outcome = await this.#store(events)
+    while (outcome === 'away' && performance.now() < until) {
+      await delay(retryMs)
+      outcome = await this.#store(events)
+    }
+    return outcome
   }
 
   /** Sends Redis what it lacks, for as long as it takes it. */
@@ -148,8 +161,8 @@ export class OwnedLog implements StreamLog {
       ttlMs: terminal ? keptMs : lifeMs,
       freesKey,
       // Nobody waits while it catches up, and impatience would never hear from a Redis that is slow all the time.
-      patienceMs: this.#state === 'through' ? patienceMs : undefined,
-      followers: this.#elsewhere.keys(),
+      patienceMs: this.#state === 'through' && this.#stored > 0 ? patienceMs : undefined,
+      followers: this.#elsewhere.replicas,
     }
   }
 
@@ -199,7 +212,7 @@ export class OwnedLog implements StreamLog {
   }
 
   expectReaders(): void {
-    this.#readersExpectedUntil = performance.now() + presenceMs
+    this.#elsewhere.expect(performance.now())
     this.tellReaders()
   }
 
@@ -208,31 +221,22 @@ export class OwnedLog implements StreamLog {
    * @returns whether it is heard of for the first time
    */
   onReadersElsewhere(replica: string, count: number, now: number): boolean {
-    const known = this.#elsewhere.get(replica)
-    if (count > 0) this.#elsewhere.set(replica, { count, heardAt: now })
-    else this.#elsewhere.delete(replica)
-    if (count !== (known?.count ?? 0)) this.tellReaders()
-    return !known && count > 0
+    const isNew = this.#elsewhere.hear(replica, count, now)
+    this.tellReaders()
+    return isNew
   }
 
   /** Readers whose replica has fallen silent are gone, unless nobody could be heard. */
   expireReaders(now: number): void {
-    let changed = this.#readersExpectedUntil !== 0 && now >= this.#readersExpectedUntil
-    if (changed) this.#readersExpectedUntil = 0
-    const audible = this.#commands.upFor(now) >= presenceMs
-    for (const [replica, presence] of this.#elsewhere) {
-      if (!audible || now - presence.heardAt < presenceMs) continue
-      this.#elsewhere.delete(replica)
-      changed = true
-    }
-    if (changed) this.tellReaders()
+    this.#elsewhere.expire(now, this.#commands.upFor(now) >= audibleAfterMs)
+    this.tellReaders()
   }
 
-  /** Tells the run how many readers there are, everywhere. */
+  /** Tells the run how many readers there are everywhere, when that has changed. */
   tellReaders(): void {
-    if (this.memory.local.terminal) return
-    let count = this.memory.local.readers + (this.#readersExpectedUntil === 0 ? 0 : 1)
-    for (const each of this.#elsewhere.values()) count += each.count
+    const count = this.memory.local.readers + this.#elsewhere.count
+    if (count === this.#readersTold || this.memory.local.terminal) return
+    this.#readersTold = count
     this.#options.signals.onReaders(count)
   }
 }

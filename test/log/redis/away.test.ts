@@ -84,8 +84,8 @@ describe('a Redis that dies', () => {
     expect((await near.store.find(log.id))?.id).toBe(log.id)
 
     const meanwhile = near.store.create(newStreamId(), { owner: owner() })
-    meanwhile.append([start])
-    meanwhile.append([text(1), done])
+    await meanwhile.append([start])
+    await meanwhile.append([text(1), done])
     await redis.start()
     await eventually(() => elsewhere.seen.length === 2_001, soonMs)
     expect(elsewhere.seen).toEqual(here.seen)
