@@ -1,20 +1,8 @@
-import { createServer, type RequestListener } from 'node:http'
-import { describe, expect, it, onTestFinished } from 'vitest'
-import { eventually } from './support/client.ts'
+import { describe, expect, it } from 'vitest'
 import { seeded } from './support/random.ts'
 import { randomCuts, readStream } from './support/reader.ts'
-import { portOf } from './support/relay.ts'
+import { serve } from './support/serve.ts'
 import { clean, isClean, judge, judgeText, type Transcript, textOf } from './support/transcript.ts'
-
-async function serve(listener: RequestListener): Promise<string> {
-  const server = createServer(listener).listen(0, '127.0.0.1')
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  await eventually(() => server.listening)
-  return `http://127.0.0.1:${portOf(server)}`
-}
 
 describe('the reader', () => {
   /** What a server sends on one connection; without an end it hangs up in the middle. */

@@ -1,4 +1,3 @@
-import { createServer, type RequestListener } from 'node:http'
 import { createClient } from '@redis/client'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { startBalancer } from './support/balancer.ts'
@@ -9,6 +8,7 @@ import { readStream } from './support/reader.ts'
 import { type RedisOptions, startRedis } from './support/redis.ts'
 import { listenOn, portOf } from './support/relay.ts'
 import { startReplica, startUpstream } from './support/replica.ts'
+import { serve } from './support/serve.ts'
 import { sim } from './support/sluice.ts'
 import { clean, judge, judgeText, textOf } from './support/transcript.ts'
 
@@ -27,16 +27,6 @@ async function openClient(url: string, socketTimeout = 5_000) {
   await client.connect()
   onTestFinished(() => client.destroy())
   return client
-}
-
-async function serve(listener: RequestListener): Promise<string> {
-  const server = createServer(listener).listen(0, '127.0.0.1')
-  onTestFinished(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  await eventually(() => server.listening)
-  return `http://127.0.0.1:${portOf(server)}`
 }
 
 describe('Redis of a test', () => {
