@@ -85,7 +85,9 @@ const configSchema = z.strictObject({
     client_stall_ms: milliseconds(30_000, 10),
   }),
   store: section({
-    url: z.url({ protocol: /^rediss?$/, error: 'must be a redis:// or rediss:// URL' }).optional(),
+    url: z
+      .url({ protocol: /^rediss?$/, hostname: /./, error: 'must be a redis:// or rediss:// URL with a host' })
+      .optional(),
     durability: z.enum(['durable', 'fast']).default('durable'),
     prefix: z
       .string()

@@ -4,6 +4,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
+import { Simulator } from '../src/simulator/server.ts'
 import { eventually, fetchAll, open, parseFrames } from './support/client.ts'
 import { expectWholeJsonStream } from './support/invariants.ts'
 
@@ -83,4 +84,29 @@ it('says how it is used', async () => {
   const unknown = run(['dance'])
   expect(await unknown.exited).toBe(64)
   expect(unknown.output.stderr).toContain("'dance'")
+})
+
+it('writes the line of every stream that its end cuts off', async () => {
+  const simulator = await Simulator.start({ defaults: { text: 10_000, delay_ms: 20 } })
+  onTestFinished(() => simulator.close())
+  const { child, exited, output } = run([], {
+    ANTHROPIC_API_KEY: 'x',
+    ANTHROPIC_BASE_URL: simulator.url,
+    PORT: '0',
+    SLUICE_SERVER__DRAIN_MS: '0',
+  })
+  const [, url] = await eventually(() => /"url":"(.+?)"/.exec(output.stdout), 10_000)
+  // More than a pipe takes at once.
+  const streams = await Promise.all(Array.from({ length: 200 }, () => open(`${url}/stream?prompt=hello`)))
+  await Promise.all(streams.map((stream) => stream.until('"text"')))
+  child.kill('SIGTERM')
+  await Promise.all(streams.map(({ ended }) => ended))
+  expect(await exited).toBe(0)
+  await eventually(() => child.stdout?.readableEnded)
+  const lines = output.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line).message)
+  expect(lines.filter((message) => message === 'stream ended')).toHaveLength(200)
+  expect(lines.at(-1)).toBe('closed')
 })

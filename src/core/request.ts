@@ -104,11 +104,9 @@ export interface StreamOptions {
   readonly smooth?: SmoothUnit | undefined
   readonly progress?: boolean | undefined
   readonly on_disconnect?: DisconnectPolicy | undefined
-  /** An idempotency key: the same one always gives the same stream. */
-  readonly key?: string | undefined
 }
 
-/** Chosen by clients, such as a UUID. */
+/** An idempotency key: the same one always gives the same stream. Chosen by clients, such as a UUID. */
 export const idempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 visible ASCII characters')
 
 export interface Defaults {
@@ -137,6 +135,7 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
       messages: z.array(message).min(1).max(100_000).optional(),
       ...messageFields,
       ...options,
+      key: z.undefined('goes into the Idempotency-Key header, or into the query').optional(),
     })
     .refine((value) => (value.prompt === undefined) !== (value.messages === undefined), {
       message: 'send either prompt or messages',
@@ -180,8 +179,8 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
     },
     /** @throws SluiceError `invalid_request` naming every parameter that is wrong */
     fromQuery(input: unknown): ParsedRequest {
-      const { format, smooth, progress, key, ...fields } = check(query, input)
-      return { message: toMessage(fields), options: { format, smooth, progress, key } }
+      const { format, smooth, progress, key: _, ...fields } = check(query, input)
+      return { message: toMessage(fields), options: { format, smooth, progress } }
     },
     /** Parameters of a request for a stream that exists. */
     attachment(input: unknown): Pick<StreamOptions, 'format' | 'smooth'> & { after?: string | undefined } {

@@ -5,6 +5,7 @@ import { type DoneEvent, isTerminal } from '../core/events.ts'
 import type { Format, SmoothUnit } from '../core/format.ts'
 import { type Message, snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
+import { reconnectAfter } from '../core/sse.ts'
 import type { Sweep } from '../core/sweep.ts'
 import { Connection, type Outlet } from '../delivery/connection.ts'
 import type { Begun } from '../run/streams.ts'
@@ -34,6 +35,16 @@ export interface DoneSnapshot {
 /** When a client that is handed over reconnects, in milliseconds: by then, load balancers should know. */
 const leastReturnMs = 500
 const returnSpreadMs = 1_500
+
+/** Not all in the same moment; and all before the grace of their streams is over. */
+function returnMs(): number {
+  return Math.round(leastReturnMs + Math.random() * returnSpreadMs)
+}
+
+/** Clients of `EventSource` and its like. */
+function comesBack({ method }: FastifyRequest, format: Format): boolean {
+  return method === 'GET' && format.reconnects === true
+}
 
 /** Opens event streams on HTTP responses. */
 export class Attacher {
@@ -127,9 +138,21 @@ export class Attacher {
       const { socket } = raw
       // Kept alive, the connection would bring the client back to where it was.
       raw.once('finish', () => socket?.end())
-      // Not all in the same moment; and the first come back before the grace of their streams is over.
-      connection.handOver(Math.round(leastReturnMs + Math.random() * returnSpreadMs))
+      connection.handOver(returnMs())
     }
+  }
+
+  /**
+   * Lets a client come back a little later, as one that reconnects by itself does: it gets an empty stream.
+   * @returns false, with nothing sent, to any other client
+   */
+  sendBack(request: FastifyRequest, reply: FastifyReply, format: Format): boolean {
+    const returns = comesBack(request, format) && request.headers.accept?.includes('text/event-stream')
+    if (!returns) return false
+    reply.hijack()
+    reply.raw.writeHead(200, streamHeaders(reply, format))
+    reply.raw.end(reconnectAfter(returnMs()))
+    return true
   }
 
   /** Connections that wait for more than this process has of their streams. */
@@ -153,7 +176,7 @@ export class Attacher {
       onFault: (fault) =>
         this.#log.error({ request_id: request.id, stream: log.id, fault: describeFault(fault) }, 'connection failed'),
     })
-    this.#open.set(connection, { raw, returns: request.method === 'GET' && format.reconnects === true })
+    this.#open.set(connection, { raw, returns: comesBack(request, format) })
     let alive = true
     const gone = () => {
       alive = false
@@ -171,7 +194,7 @@ export class Attacher {
         reply.hijack()
         if (!alive) return
         raw.on('drain', () => connection.resume())
-        raw.writeHead(200, streamHeaders(reply, log, format))
+        raw.writeHead(200, { ...streamHeaders(reply, format), 'x-stream-id': log.id })
         // The head goes out with the first frames where there are some, which saves a system call.
         if (!connection.start(outletOf(reply))) raw.flushHeaders()
       },
@@ -180,14 +203,13 @@ export class Attacher {
 }
 
 /** Headers that hooks have set (CORS, request id) and those every stream needs. A hijacked reply sends none by itself. */
-function streamHeaders(reply: FastifyReply, log: StreamLog, format: Format): OutgoingHttpHeaders {
+function streamHeaders(reply: FastifyReply, format: Format): OutgoingHttpHeaders {
   return {
     ...(reply.getHeaders() as OutgoingHttpHeaders),
     'content-type': 'text/event-stream; charset=utf-8',
     // no-transform keeps proxies from compressing, and so from buffering; the other header is nginx's own.
     'cache-control': 'no-cache, no-transform',
     'x-accel-buffering': 'no',
-    'x-stream-id': log.id,
     ...format.headers,
   }
 }

@@ -8,11 +8,12 @@ export function headerOf(request: FastifyRequest, name: string): string | undefi
 }
 
 /**
- * The idempotency key of a POST.
+ * The idempotency key of a request that starts a stream: `Idempotency-Key`, or `key=` for those who cannot send headers.
  * @throws SluiceError `invalid_request`
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
  */
 export function keyOf(request: FastifyRequest): string | undefined {
-  const header = headerOf(request, 'idempotency-key')
-  return header === undefined ? undefined : check(idempotencyKey, header)
+  const { key } = request.query as { key?: unknown }
+  const asked = headerOf(request, 'idempotency-key') ?? key
+  return asked === undefined ? undefined : check(idempotencyKey, asked)
 }

@@ -30,14 +30,12 @@ export function streamRoutes(
       const position = parsePosition(lastEventId)
       if (!position) throw new SluiceError('invalid_position')
       const { format, smooth } = request.query as Record<string, unknown>
-      return resume(request, reply, position.stream, {
-        ...viewOf(read.attachment({ format, smooth })),
-        after: position.n,
-      })
+      return resume(request, reply, position.stream, viewOf(read.attachment({ format, smooth })), () => position.n)
     }
     const { message, options: chosen } = read.fromQuery(request.query)
     const view = viewOf(chosen)
-    const { progress, key } = chosen
+    const { progress } = chosen
+    const key = keyOf(request)
     const onDisconnect = options.on_disconnect
     const { log } = await streams.begin({ request: message, onDisconnect, progress, key, requestId: request.id })
     // EventSource takes any status but 200 as final, so what happens from here on is told in the stream.
@@ -49,10 +47,9 @@ export function streamRoutes(
   app.get<{ Params: { id: string } }>('/streams/:id', async (request, reply) => {
     const { id } = request.params
     const { after, ...chosen } = read.attachment(request.query)
-    const log = await known(id)
-    if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(log))
-    const position = requestedPosition(headerOf(request, 'last-event-id'), after, id)
-    return resume(request, reply, id, { ...viewOf(chosen), after: position })
+    if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(await known(id)))
+    const position = () => requestedPosition(headerOf(request, 'last-event-id'), after, id)
+    return resume(request, reply, id, viewOf(chosen), position)
   })
 
   app.delete<{ Params: { id: string } }>('/streams/:id', async (request) => {
@@ -68,10 +65,23 @@ export function streamRoutes(
   }
 
   /** Attaches to a stream that exists; nothing is ever generated anew for a client that has been here before. */
-  async function resume(request: FastifyRequest, reply: FastifyReply, id: string, view: View) {
-    const log = await known(id)
-    if (view.after && (await checkPosition(log, view)) === 'at end') return reply.code(204).send()
-    return attacher.attach(request, reply, log, view)
+  async function resume(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    id: string,
+    chosen: View,
+    position: () => number | undefined,
+  ) {
+    try {
+      const log = await known(id)
+      const view = { ...chosen, after: position() }
+      if (view.after && (await checkPosition(log, view)) === 'at end') return reply.code(204).send()
+      return attacher.attach(request, reply, log, view)
+    } catch (error) {
+      const away = error instanceof SluiceError && error.code === 'store_unavailable'
+      // An error would be the last that an EventSource hears; so it is let come back until somebody can tell.
+      if (!away || !attacher.sendBack(request, reply, chosen.format)) throw error
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import { type DestinationStream, destination, type Logger, type LoggerOptions, pino } from 'pino'
 import { describeFault } from '../core/errors.ts'
 import type { RunReport } from '../core/report.ts'
@@ -7,7 +8,7 @@ export type LogLevel = (typeof logLevels)[number]
 
 /** When nobody takes stdout, lines are dropped rather than held without limit or waited for. */
 const maxBufferedBytes = 4 * 1024 * 1024
-const flushMs = 200
+const flushMs = 500
 
 /** JSON lines on stdout; what is logged is chosen field by field, so there is nothing to redact. */
 export function createLogger(level: LogLevel, to: DestinationStream = standardOutput()): Logger {
@@ -33,12 +34,15 @@ function standardOutput(): DestinationStream {
   return to
 }
 
-/** Gives the last lines a moment to be taken, before the process ends. */
+/** Gives the last lines, of which there is at least one, a moment to be taken before the process ends. */
 export async function flushLogs(logger: Logger): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
-  setTimeout(resolve, flushMs)
-  logger.flush(() => resolve())
+  const timer = setTimeout(resolve, flushMs)
+  // `logger.flush` calls back at once when lines are written as they come, however many are still on their way.
+  const { [pino.symbols.streamSym]: to } = logger as unknown as { [pino.symbols.streamSym]: EventEmitter }
+  to.once('drain', resolve)
   await promise
+  clearTimeout(timer)
 }
 
 /** The one line of a stream, written at its end: all one needs to answer «what happened to stream X?». */

@@ -111,8 +111,6 @@ export async function openRedisStore(settings: StoreSettings): Promise<TestStore
     keyTtlMs: 60_000,
     maxBytes: 1e9,
     maxLifeMs: 60_000,
-    // A machine that is too busy for a moment is not what is tested.
-    patienceMs: 10_000,
     sweep: new Sweep(),
     log: { info() {}, warn: (fields) => void warnings.push(JSON.stringify(fields)) },
     adopt: (log) => void adopted.push(log),

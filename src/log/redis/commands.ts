@@ -26,8 +26,6 @@ export interface Batch {
   readonly ttlMs: number
   /** The idempotency key may be used again. */
   readonly freesKey: boolean
-  /** Wait no longer to hear of it, in milliseconds. */
-  readonly patienceMs?: number | undefined
   /** Replicas to tell. */
   readonly followers: Iterable<string>
 }
@@ -98,7 +96,7 @@ export class RedisCommands {
     const place = [epoch, first, last].map(String)
     const rest = [state, freesKey ? 'free' : '', key, alias, inboxes]
     const args = [id, replica, String(created), String(ttlMs), ...place, lines, ...rest]
-    const reply = await this.#link.send((client) => client.appendBatch(names, args), batch.patienceMs)
+    const reply = await this.#link.send((client) => client.appendBatch(names, args))
     if (reply === 'ok') return 'ok'
     if (reply === 'gone') return undefined
     const [epochNow, n, stateNow = ''] = reply.split(' ')

@@ -55,16 +55,7 @@ const connectMs = 3_000
 /** The inbox hears its own replica every 1.5 s; when it has heard nothing for so long, it is deaf, in milliseconds. */
 const deafMs = 5_000
 
-/** No patience is shorter, in milliseconds. */
-const leastPatienceMs = 100
-
 type Client = ReturnType<typeof newClient>
-
-interface Pending {
-  readonly sentAt: number
-  readonly patienceMs: number
-  giveUp(error: StoreAway): void
-}
 
 /**
  * The connections to Redis: one for commands, one that listens. Every command either gets its reply within a bound or
@@ -76,7 +67,7 @@ export class RedisLink implements Swept {
   #openedAt = performance.now()
   readonly #listener: Client
   /** The commands under way: replies come in order, so the first of them is the oldest. */
-  readonly #pending = new Set<Pending>()
+  readonly #pending = new Set<{ readonly sentAt: number }>()
   #upSince: number | undefined
   #lastUpAt = Number.NEGATIVE_INFINITY
   #lastComplaint = ''
@@ -99,25 +90,21 @@ export class RedisLink implements Swept {
 
   /**
    * Sends a command.
-   * @param patienceMs wait no longer for the reply, though it may yet come, in milliseconds
    * @throws StoreAway
    */
-  async send<Reply>(
-    command: (client: Client) => Promise<Reply>,
-    patienceMs = Number.POSITIVE_INFINITY,
-  ): Promise<Reply> {
+  async send<Reply>(command: (client: Client) => Promise<Reply>): Promise<Reply> {
     if (!this.#client.isReady) throw new StoreAway('not connected')
     if (this.#pending.size >= maxPending) throw new StoreAway('too many commands under way')
-    const { promise, resolve, reject } = Promise.withResolvers<Reply>()
-    const pending: Pending = { sentAt: performance.now(), patienceMs, giveUp: reject }
+    const pending = { sentAt: performance.now() }
     this.#pending.add(pending)
-    command(this.#client)
-      .finally(() => this.#pending.delete(pending))
-      .then(resolve, (error: Error) => {
-        this.#complain(error)
-        reject(new StoreAway('failed', { cause: error }))
-      })
-    return promise
+    try {
+      return await command(this.#client)
+    } catch (error) {
+      this.#complain(error as Error)
+      throw new StoreAway('failed', { cause: error })
+    } finally {
+      this.#pending.delete(pending)
+    }
   }
 
   /** When commands could last be sent, in milliseconds of the monotonic clock. */
@@ -128,10 +115,6 @@ export class RedisLink implements Swept {
   tick(now: number): void {
     if (this.#client.isReady) this.#lastUpAt = now
     const [oldest] = this.#pending
-    for (const { sentAt, patienceMs, giveUp } of this.#pending) {
-      if (now - sentAt < leastPatienceMs) break
-      if (now - sentAt >= patienceMs) giveUp(new StoreAway('slow'))
-    }
     const unanswered = oldest !== undefined && now - oldest.sentAt >= this.#options.timeoutMs
     const stuck = !this.#client.isReady && now - this.#openedAt >= connectMs
     if (!unanswered && !stuck) return

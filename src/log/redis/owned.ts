@@ -32,8 +32,6 @@ export interface OwnedOptions {
   readonly epoch: number
   /** Readers wait until Redis has what they get. */
   readonly durable: boolean
-  /** And how long they do, in milliseconds. A batch can be sent again, so this may be short. */
-  readonly patienceMs: number
   /** From its beginning until a stream that nobody ended is forgotten, in milliseconds. */
   readonly lifeMs: number
   /** From its end until it is forgotten, in milliseconds. */
@@ -149,7 +147,7 @@ export class OwnedLog implements StreamLog {
     const last = this.#stored + events.length
     const end = events.at(-1)
     const terminal = end && isTerminal(end) ? end : undefined
-    const { facts, retentionMs, keyTtlMs, lifeMs, patienceMs } = this.#options
+    const { facts, retentionMs, keyTtlMs, lifeMs } = this.#options
     const freesKey = terminal !== undefined && cameToNothing(terminal, last - 1)
     const keptMs = facts.key !== '' && !freesKey ? keyTtlMs : retentionMs
     return {
@@ -160,8 +158,6 @@ export class OwnedLog implements StreamLog {
       state: terminal?.type ?? 'live',
       ttlMs: terminal ? keptMs : lifeMs,
       freesKey,
-      // Nobody waits while it catches up, and impatience would never hear from a Redis that is slow all the time.
-      patienceMs: this.#state === 'through' && this.#stored > 0 ? patienceMs : undefined,
       followers: this.#elsewhere.replicas,
     }
   }

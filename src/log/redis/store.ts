@@ -19,8 +19,6 @@ export interface RedisStoreOptions extends MemoryOptions {
   /** Of all names in Redis: replicas with the same prefix share their streams. */
   readonly prefix: string
   readonly durability: 'durable' | 'fast'
-  /** How long readers wait for a slow Redis to have what they get, in milliseconds; 150 unless given. */
-  readonly patienceMs?: number
   /** The longest that a stream can last, in milliseconds. */
   readonly maxLifeMs: number
   readonly sweep: Sweep
@@ -31,7 +29,6 @@ export interface RedisStoreOptions extends MemoryOptions {
 
 /** A command without a reply for so long has failed, in milliseconds. */
 const commandMs = 1_000
-const standardPatienceMs = 150
 /** How often the lease is renewed, and how often everything that may have been missed is looked for. */
 const renewMs = 1_500
 const sweepMs = 1_000
@@ -149,7 +146,6 @@ class RedisStore implements LogStore {
     )
     memory.append(history)
     const log = new OwnedLog(memory, this.#commands, {
-      patienceMs: standardPatienceMs,
       ...this.#options,
       facts,
       epoch,

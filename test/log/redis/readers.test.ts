@@ -34,7 +34,6 @@ async function owned() {
     facts: { id, createdAt: memory.createdAt, key: '', alias: '' },
     epoch: 1,
     durable: true,
-    patienceMs: 10_000,
     signals,
     onStateChange: (_, state) => void states.push(state),
     onStored: (each) => void stored.push(each.id),
