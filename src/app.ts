@@ -117,11 +117,12 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   /** What other processes write goes on without this one. Its readers here may wait for its end, but not for ever. */
   async function letGo(until: number): Promise<void> {
     let waiting = await attacher.waiting()
-    while (waiting.length > 0 && performance.now() < until && !hurry.signal.aborted) {
+    while (waiting.length + attacher.collecting > 0 && performance.now() < until && !hurry.signal.aborted) {
       await delay(pollMs)
       waiting = await attacher.waiting()
     }
     attacher.handOver()
+    attacher.failCollecting(new SluiceError('shutting_down'))
     for (const connection of waiting) connection.fail(new SluiceError('shutting_down'))
   }
 

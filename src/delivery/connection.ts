@@ -179,8 +179,8 @@ export class Connection implements Swept {
       this.#encode(this.#unsent[sent++] as LogEvent, frames)
     }
     this.#unsent = this.#unsent.slice(sent)
-    // What this client has seen beyond the end was lost before it reached this log.
-    if (frames.ended && frames.count < this.#options.after) throw new SluiceError('resume_unavailable')
+    // Who has seen the end is not connected: what this client has in its place was lost before it reached this log.
+    if (frames.ended && frames.count <= this.#options.after) throw new SluiceError('resume_unavailable')
     const text = frames.take()
     if (text !== '') this.#write(outlet, text)
     if (frames.ended) this.#end(outlet)

@@ -54,6 +54,9 @@ export class Attacher {
   /** Who is connected, and whether they come back by themselves. */
   readonly #open = new Map<Connection, { readonly raw: ServerResponse; readonly returns: boolean }>()
 
+  /** How to end the waiting of those who want whole answers. */
+  readonly #collecting = new Set<(error: SluiceError) => void>()
+
   constructor(options: AttachOptions, sweep: Sweep, log: HttpLog) {
     this.#options = options
     this.#sweep = sweep
@@ -104,8 +107,13 @@ export class Attacher {
     }
     reply.raw.on('close', leave)
     if (reply.request.raw.socket.destroyed) leave()
-    skip()
-    await ended
+    this.#collecting.add(reject)
+    try {
+      skip()
+      await ended
+    } finally {
+      this.#collecting.delete(reject)
+    }
     const { message, terminal } = snapshot(await log.history())
     cursor.close()
     if (terminal?.type === 'done' && message) return { message, done: terminal }
@@ -153,6 +161,16 @@ export class Attacher {
     reply.raw.writeHead(200, streamHeaders(reply, format))
     reply.raw.end(reconnectAfter(returnMs()))
     return true
+  }
+
+  /** How many clients wait for whole answers. */
+  get collecting(): number {
+    return this.#collecting.size
+  }
+
+  /** Tells them that they wait in vain. */
+  failCollecting(error: SluiceError): void {
+    for (const reject of this.#collecting) reject(error)
   }
 
   /** Connections that wait for more than this process has of their streams. */

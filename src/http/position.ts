@@ -1,5 +1,5 @@
 import { SluiceError } from '../core/errors.ts'
-import type { TerminalEvent } from '../core/events.ts'
+import { isTerminal, type TerminalEvent } from '../core/events.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { parsePosition } from '../core/position.ts'
 import { countFrames } from '../delivery/connection.ts'
@@ -27,13 +27,12 @@ export function requestedPosition(lastEventId: string | undefined, after: string
  */
 export async function checkPosition(log: StreamLog, view: View): Promise<'behind' | 'at end'> {
   const { after = 0 } = view
-  let count = await countOf(log, view)
+  let { count, ended } = await standingOf(log, view)
   if (after > count) {
     // Elsewhere, more may have been read than had come here: then it is on its way.
     if (!(await log.caughtUp())) return 'behind'
-    count = await countOf(log, view)
+    ;({ count, ended } = await standingOf(log, view))
   }
-  const ended = await log.terminal()
   if (after >= count && log.loss) throw log.loss
   if (after > count) throw new SluiceError(wasCut(ended) ? 'resume_unavailable' : 'invalid_position')
   return ended && after === count ? 'at end' : 'behind'
@@ -44,8 +43,13 @@ function wasCut(ended: TerminalEvent | undefined): boolean {
   return ended?.type === 'error' && ended.error.code === 'replica_lost'
 }
 
-async function countOf(log: StreamLog, view: View): Promise<number> {
-  return (await log.terminal()) ? finalCount(log, view) : countFrames(view.format, await log.history(), view.smooth)
+/** Both of one moment: a log may get its end between two looks. */
+async function standingOf(log: StreamLog, view: View): Promise<{ count: number; ended: TerminalEvent | undefined }> {
+  const ended = await log.terminal()
+  if (ended) return { count: await finalCount(log, view), ended }
+  const events = await log.history()
+  const last = events.at(-1)
+  return { count: countFrames(view.format, events, view.smooth), ended: last && isTerminal(last) ? last : undefined }
 }
 
 /** Counting folds the whole log: for a finished one, whose counts no longer change, once a format. */

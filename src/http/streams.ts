@@ -37,7 +37,9 @@ export function streamRoutes(
     const { progress } = chosen
     const key = keyOf(request)
     const onDisconnect = options.on_disconnect
-    const { log } = await streams.begin({ request: message, onDisconnect, progress, key, requestId: request.id })
+    const { log, run } = await streams.begin({ request: message, onDisconnect, progress, key, requestId: request.id })
+    // The headers name the stream: it should be there by then.
+    await run?.logged
     // EventSource takes any status but 200 as final, so what happens from here on is told in the stream.
     return attacher.attach(request, reply, log, view)
   })

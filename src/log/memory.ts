@@ -1,6 +1,6 @@
 import { cameToNothing, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Claim, Cursor, LogOptions, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
-import type { ArchivedLog } from './archived.ts'
+import { ArchivedLog } from './archived.ts'
 import { Expiry } from './expiry.ts'
 import { LocalLog } from './local.ts'
 
@@ -70,6 +70,8 @@ export interface MemoryStore extends LogStore {
   create(id: string, options: LogOptions, createdAt?: Date): MemoryLog
   /** Lets go of a live log that nobody here writes any more; its readers keep it. */
   forget(id: string): void
+  /** A finished log of that name is here. */
+  holdsWhole(id: string): boolean
   /** Takes note of room that others take up, or give back: `bytes` more than before. */
   reserve(bytes: number): void
 }
@@ -86,7 +88,8 @@ export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions):
   let bytes = 0
 
   function forget(log: ArchivedLog): void {
-    if (!logs.delete(log.id)) return
+    // The name may be another's by now; the room is its own.
+    if (logs.get(log.id) === log) logs.delete(log.id)
     bytes -= log.bytes
     for (const expiry of [finished, finishedWithKey]) expiry.delete(log)
   }
@@ -154,6 +157,7 @@ export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions):
       dropAlias(log)
       bytes -= log.counted
     },
+    holdsWhole: (id) => logs.get(id) instanceof ArchivedLog,
     reserve(more) {
       bytes += more
       makeRoom()

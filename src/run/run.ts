@@ -49,6 +49,8 @@ type Ending = { readonly cancelled: CancelledBy } | { readonly error: SluiceErro
  */
 export class Run implements OwnerSignals, Swept {
   readonly log: StreamLog
+  /** Resolves when the log has its first event: from then on its id is good for something, on every replica. */
+  readonly logged: Promise<void>
   /** Resolves at upstream's first event that is no ping, or at the end, with the failure if it came to nothing. */
   readonly opened: Promise<SluiceError | undefined>
   /** Resolves when the log is sealed. */
@@ -57,6 +59,7 @@ export class Run implements OwnerSignals, Swept {
   readonly #context: RunContext
   readonly #options: RunOptions
   readonly #ledger = new Ledger(performance.now())
+  readonly #logging = Promise.withResolvers<void>()
   readonly #opening = Promise.withResolvers<SluiceError | undefined>()
   #ending: Ending | undefined
   #attempt: AttemptState | undefined
@@ -69,12 +72,14 @@ export class Run implements OwnerSignals, Swept {
   constructor(context: RunContext, options: RunOptions) {
     this.#context = context
     this.#options = options
+    this.logged = this.#logging.promise
     this.opened = this.#opening.promise
     const { id = newStreamId(), key, alias } = options
     this.log = context.store.create(id, { owner: this, key, alias })
     context.sweep.add(this)
     this.ended = this.#generate().catch((fault) => {
       context.sweep.delete(this)
+      this.#logging.resolve()
       this.#opening.resolve(toSluiceError(fault))
       throw fault
     })
@@ -129,6 +134,7 @@ export class Run implements OwnerSignals, Swept {
     const { model } = this.#options.request
     const created = Math.floor(log.createdAt.getTime() / 1000)
     await log.append([{ type: 'start', stream: log.id, model, created, echo: this.#options.echo ?? {} }])
+    this.#logging.resolve()
     for (let next: Attempt | undefined = attempt; next && !this.#ending; ) {
       attempt = next
       failure = await this.#try(attempt)

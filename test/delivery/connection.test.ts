@@ -148,11 +148,12 @@ describe('a connection', () => {
     expect(outlet.ends).toBe(1)
   })
 
-  it('ends for a client that has all but [DONE]', () => {
-    const { log, outlet, connection } = connect({ after: 2 })
+  it.each([2, 9])('tells a client that has %i frames of a log with two that it has lost something', (after) => {
+    const { log, outlet, connection } = connect({ after })
     log.append([start, done])
     connection.start(outlet)
-    expect([outlet.body, outlet.ends]).toEqual(['data: [DONE]\n\n', 1])
+    expect(outlet.body).toMatch(/^data: {"type":"error","error":{"code":"resume_unavailable".*}\n\ndata: \[DONE\]\n\n$/)
+    expect(outlet.ends).toBe(1)
   })
 
   it('lets go of log and clock when it is closed, however often, and writes no more', () => {

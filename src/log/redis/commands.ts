@@ -63,6 +63,8 @@ export class RedisCommands {
   readonly replica: string
   readonly keys: RedisKeys
   readonly #link: RedisLink
+  /** When the renewal that Redis last took was sent. */
+  #renewedAt = performance.now()
 
   constructor(replica: string, prefix: string, link: RedisLink) {
     this.replica = replica
@@ -157,6 +159,17 @@ export class RedisCommands {
 
   /** Says that this replica lives. A Redis out of memory still lets the life of a key be prolonged. */
   async renewLease(): Promise<void> {
+    const sentAt = performance.now()
+    await this.#renew()
+    this.#renewedAt = sentAt
+  }
+
+  /** Nobody can have taken this replica for dead. */
+  get leased(): boolean {
+    return performance.now() - this.#renewedAt < leaseMs
+  }
+
+  async #renew(): Promise<void> {
     const { keys, replica } = this
     if ((await this.#link.send((client) => client.pExpire(keys.lease(replica), leaseMs))) === 1) return
     await this.#link.send((client) =>

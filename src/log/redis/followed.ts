@@ -30,6 +30,8 @@ export class FollowedLog implements StreamLog {
   #readAgain = false
   #readAt = performance.now()
   #usedAt = performance.now()
+  /** Requests that wait for what it will know: some of them are about to read it. */
+  #waiting = 0
   /** Called once the log has got its end, or lost it. */
   readonly #onEnd = new Set<() => void>()
   readonly #onHead = new Set<(n: number) => void>()
@@ -74,7 +76,22 @@ export class FollowedLog implements StreamLog {
   }
 
   caughtUp(): Promise<boolean> {
-    return orUnavailable(this.#catchUp())
+    return orUnavailable(this.#use(() => this.#catchUp()))
+  }
+
+  /** Somebody has asked for it. */
+  touch(): void {
+    this.#usedAt = performance.now()
+  }
+
+  async #use<T>(work: () => Promise<T>): Promise<T> {
+    this.#waiting++
+    try {
+      return await work()
+    } finally {
+      this.#waiting--
+      this.touch()
+    }
   }
 
   async #catchUp(): Promise<boolean> {
@@ -117,10 +134,12 @@ export class FollowedLog implements StreamLog {
 
   /** @throws SluiceError `store_unavailable` when the stream goes on after all */
   stop(): Promise<void> {
-    return orUnavailable(this.#stop())
+    return orUnavailable(this.#use(() => this.#stop()))
   }
 
   async #stop(): Promise<void> {
+    // Its owner may be writing on where Redis cannot follow.
+    if (this.local.loss) await this.#commands.tell(this.#owner, `stop ${this.id} ${this.#commands.replica}`)
     for (let asked = 0; asked < stopAsks && !this.#over; asked++) {
       await this.#commands.tell(this.#owner, `stop ${this.id} ${this.#commands.replica}`)
       await this.#ended(stopAskMs)
@@ -200,7 +219,7 @@ export class FollowedLog implements StreamLog {
       void this.readIfThere()
       if (now - this.#readAt >= awayMs) this.local.lose(new SluiceError('store_unavailable'))
     }
-    return now - this.#usedAt < lingerMs
+    return this.#waiting > 0 || now - this.#usedAt < lingerMs
   }
 
   /** Reads what there is; a Redis that is away is asked again by the next sweep. */

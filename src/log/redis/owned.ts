@@ -5,27 +5,9 @@ import type { Cursor, OwnerSignals, StreamLog } from '../../core/ports.ts'
 import type { MemoryLog } from '../memory.ts'
 import type { Batch, RedisCommands, Standing, StreamFacts } from './commands.ts'
 import { StoreAway } from './link.ts'
-import { audibleAfterMs, ReadersElsewhere } from './presence.ts'
-
-/**
- * How an owned log stands to Redis:
- * - `through`: every batch goes to Redis first, and to the readers when it is there;
- * - `behind`: readers first, and Redis gets what it lacks as soon as it takes it;
- * - `apart`: Redis will never have all of it, and the readers here are all it has;
- * - `fenced`: another replica writes it now.
- */
-export type State = 'through' | 'behind' | 'apart' | 'fenced'
-
-/** What came of a batch: Redis has it; nobody knows; Redis has lost what came before; another replica writes now. */
-type Outcome = 'stored' | 'away' | 'lost' | 'fenced'
-
-/** The one table of what follows from that. */
-const transitions: Record<State, Record<Outcome, State>> = {
-  through: { stored: 'through', away: 'behind', lost: 'apart', fenced: 'fenced' },
-  behind: { stored: 'behind', away: 'behind', lost: 'apart', fenced: 'fenced' },
-  apart: { stored: 'apart', away: 'apart', lost: 'apart', fenced: 'apart' },
-  fenced: { stored: 'fenced', away: 'fenced', lost: 'fenced', fenced: 'fenced' },
-}
+import { ReadersElsewhere } from './presence.ts'
+import { type Outcome, type State, transitions } from './states.ts'
+import type { Turns } from './turns.ts'
 
 export interface OwnedOptions {
   readonly facts: StreamFacts
@@ -39,6 +21,8 @@ export interface OwnedOptions {
   /** The same for a log that keeps its idempotency key. */
   readonly keyTtlMs: number
   readonly signals: OwnerSignals
+  /** Of all logs that catch up. */
+  readonly turns: Turns
   onStateChange(log: OwnedLog, state: State): void
   /** Redis has it to the end. */
   onStored(log: OwnedLog): void
@@ -92,6 +76,21 @@ export class OwnedLog implements StreamLog {
   }
 
   append(events: readonly LogEvent[]): void | Promise<void> {
+    // After a standstill the log may be another's by now: what readers here got next would be nowhere else.
+    const unsure = this.#state === 'behind' && this.#commands.up && !this.#commands.leased
+    return unsure ? this.#makeSure().then(() => this.#append(events)) : this.#append(events)
+  }
+
+  async #makeSure(): Promise<void> {
+    try {
+      const there = await this.#commands.read(this.id, Number.MAX_SAFE_INTEGER)
+      if (there && there.epoch !== this.epoch) this.#follow('fenced')
+    } catch (error) {
+      if (!(error instanceof StoreAway)) throw error
+    }
+  }
+
+  #append(events: readonly LogEvent[]): void | Promise<void> {
     if (this.#state === 'through' && events.length > 0) return this.#writeThrough(events)
     if (this.#state === 'fenced') return
     this.memory.append(events)
@@ -123,7 +122,7 @@ export class OwnedLog implements StreamLog {
     const { local } = this.memory
     let outcome: Outcome = this.#commands.up ? 'stored' : 'away'
     while (this.#state === 'behind' && outcome === 'stored' && this.#stored < local.length) {
-      outcome = await this.#store(local.reader(this.#stored).next(eventsPerBatch))
+      outcome = await this.#options.turns.take(() => this.#store(local.reader(this.#stored).next(eventsPerBatch)))
       this.#follow(outcome)
     }
     this.#catchingUp = false
@@ -222,9 +221,9 @@ export class OwnedLog implements StreamLog {
     return isNew
   }
 
-  /** Readers whose replica has fallen silent are gone, unless nobody could be heard. */
-  expireReaders(now: number): void {
-    this.#elsewhere.expire(now, this.#commands.upFor(now) >= audibleAfterMs)
+  /** Readers whose replica has fallen silent are gone, if it could be heard all that time. */
+  expireReaders(now: number, audible: boolean): void {
+    this.#elsewhere.expire(now, audible)
     this.tellReaders()
   }
 

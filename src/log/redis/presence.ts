@@ -43,5 +43,25 @@ export class ReadersElsewhere {
   }
 }
 
-/** Who has been away for less could not have been heard all that time, in milliseconds. */
-export const audibleAfterMs = presenceMs
+/** Whether all that was said has been heard. */
+export class Hearing {
+  readonly #deafMs: number
+  /** When something was last heard, and since when without a break. */
+  #heardAt = 0
+  #since = 0
+
+  /** @param deafMs who hears nothing for so long, not even itself, may have missed something, in milliseconds */
+  constructor(deafMs: number) {
+    this.#deafMs = deafMs
+  }
+
+  note(now: number): void {
+    if (now - this.#heardAt > this.#deafMs) this.#since = now
+    this.#heardAt = now
+  }
+
+  /** Whoever has readers has been heard saying so. */
+  isReliable(now: number): boolean {
+    return now - this.#heardAt <= this.#deafMs && now - this.#since >= presenceMs
+  }
+}

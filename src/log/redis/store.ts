@@ -2,38 +2,31 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { LogEvent } from '../../core/events.ts'
 import type { Claim, LogOptions, LogStore, NewClaim, OwnerSignals, StreamLog } from '../../core/ports.ts'
-import type { Sweep } from '../../core/sweep.ts'
 import { ArchivedLog } from '../archived.ts'
-import { type MemoryOptions, type MemoryStore, memoryStore } from '../memory.ts'
+import { type MemoryStore, memoryStore } from '../memory.ts'
 import { RedisCommands, type StreamFacts } from './commands.ts'
 import { FollowedLog } from './followed.ts'
 import { hear } from './inbox.ts'
 import { redisKeys } from './keys.ts'
-import { ifThere, type LinkLog, orUnavailable, RedisLink } from './link.ts'
-import { OwnedLog, type State } from './owned.ts'
+import { ifThere, orUnavailable, RedisLink } from './link.ts'
+import type { RedisStoreOptions } from './options.ts'
+import { OwnedLog } from './owned.ts'
+import { Hearing } from './presence.ts'
 import { Reaper } from './reaper.ts'
-
-export interface RedisStoreOptions extends MemoryOptions {
-  /** `redis://` or `rediss://`. */
-  readonly url: string
-  /** Of all names in Redis: replicas with the same prefix share their streams. */
-  readonly prefix: string
-  readonly durability: 'durable' | 'fast'
-  /** The longest that a stream can last, in milliseconds. */
-  readonly maxLifeMs: number
-  readonly sweep: Sweep
-  readonly log: LinkLog
-  /** Given the log of a run whose replica died, to be brought to an end. */
-  adopt(log: StreamLog): void
-}
+import type { State } from './states.ts'
+import { Turns } from './turns.ts'
 
 /** A command without a reply for so long has failed, in milliseconds. */
 const commandMs = 1_000
 /** How often the lease is renewed, and how often everything that may have been missed is looked for. */
 const renewMs = 1_500
+/** An inbox that has not heard this replica's own word for so long may have missed others', in milliseconds. */
+const deafMs = 2 * renewMs
 const sweepMs = 1_000
 /** How often Redis is offered what it lacks of the logs here, in milliseconds. */
 const catchUpMs = 100
+/** Logs that catch up at a time: thousands at once would be more than Redis could answer within the limit. */
+const catchUpsAtOnce = 32
 /** How long closing waits for what Redis still lacks, in milliseconds. */
 const closeMs = 1_000
 /** How much longer than it could last a stream that nobody ended is known, in milliseconds. */
@@ -52,7 +45,9 @@ class RedisStore implements LogStore {
   /** Streams that Redis has begun and can never have whole: their epochs, until Redis knows. */
   readonly #toCut = new Map<string, number>()
   readonly #timers: NodeJS.Timeout[]
+  readonly #turns = new Turns(catchUpsAtOnce)
   #looking = false
+  readonly #hearing = new Hearing(deafMs)
   #followedBytes = 0
   /** Resolves when Redis is there, or after a moment without it. */
   readonly connected: Promise<void>
@@ -67,7 +62,7 @@ class RedisStore implements LogStore {
       ...options,
       timeoutMs: commandMs,
       inbox: redisKeys(options.prefix).inbox(replica),
-      onMessage: (message) => hear(message, { owned: this.#owned, followed: this.#followed, commands: this.#commands }),
+      onMessage: (message) => this.#hear(message),
       onUp: () => {
         resolve()
         void ifThere(this.#renew())
@@ -76,7 +71,11 @@ class RedisStore implements LogStore {
     this.#commands = new RedisCommands(replica, options.prefix, this.#link)
     this.#reaper = new Reaper(this.#commands, {
       isAtWork: (id) => this.#owned.has(id),
-      onTakenOver: ({ facts, epoch }, history) => options.adopt(this.#own(facts, epoch, nobody, history)),
+      onTakenOver: ({ facts, epoch }, history) => {
+        // Redis was set back to before its end: here it is whole.
+        if (this.#memory.holdsWhole(facts.id)) this.#toCut.set(facts.id, epoch)
+        else options.adopt(this.#own(facts, epoch, nobody, history))
+      },
       // Redis lost some of it: nobody can go on with the rest.
       onTorn: ({ facts, epoch }) => void this.#toCut.set(facts.id, epoch),
     })
@@ -152,6 +151,7 @@ class RedisStore implements LogStore {
       durable: this.#options.durability === 'durable',
       lifeMs: this.#lifeMs,
       signals: owner,
+      turns: this.#turns,
       onStateChange: (each, state) => this.#onStateChange(each, state),
       onStored: (each) => void this.#owned.delete(each.id),
     })
@@ -181,6 +181,7 @@ class RedisStore implements LogStore {
     }
     const log = this.#followed.get(id)
     await log?.read()
+    log?.touch()
     return log
   }
 
@@ -190,13 +191,18 @@ class RedisStore implements LogStore {
     await this.#commands.tell(this.#commands.replica, 'hello')
   }
 
+  #hear(message: string): void {
+    this.#hearing.note(performance.now())
+    hear(message, { owned: this.#owned, followed: this.#followed, commands: this.#commands })
+  }
+
   #catchUp(): void {
     for (const log of this.#owned.values()) void log.catchUp()
   }
 
   #tick(now: number): void {
     for (const log of this.#owned.values()) {
-      log.expireReaders(now)
+      log.expireReaders(now, this.#hearing.isReliable(now))
       if (!log.isOver(now)) continue
       this.#owned.delete(log.id)
       this.#toCut.set(log.id, log.epoch)

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { newStreamId } from '../../../src/core/position.ts'
 import { memoryStore } from '../../../src/log/memory.ts'
 import { FollowedLog } from '../../../src/log/redis/followed.ts'
-import { OwnedLog, type State } from '../../../src/log/redis/owned.ts'
+import { OwnedLog } from '../../../src/log/redis/owned.ts'
+import type { State } from '../../../src/log/redis/states.ts'
+import { Turns } from '../../../src/log/redis/turns.ts'
 import { startChaos } from '../../support/chaos.ts'
 import { eventually } from '../../support/client.ts'
 import { done, start } from '../../support/logs.ts'
@@ -34,6 +36,7 @@ async function owned() {
     facts: { id, createdAt: memory.createdAt, key: '', alias: '' },
     epoch: 1,
     durable: true,
+    turns: new Turns(1),
     signals,
     onStateChange: (_, state) => void states.push(state),
     onStored: (each) => void stored.push(each.id),
@@ -63,17 +66,16 @@ describe('an owner', () => {
 
   it('takes those of a replica that has fallen silent for gone', async () => {
     const { log, counts, commands } = await owned()
-    // Redis has been there all the time.
     const now = performance.now() + silent
     log.onReadersElsewhere('b', 2, now)
     log.onReadersElsewhere('c', 1, now)
-    log.expireReaders(now + silent - 100)
+    log.expireReaders(now + silent - 100, true)
     expect(counts).toEqual([2, 3])
     log.onReadersElsewhere('c', 1, now + silent - 100)
     expect(commands.up).toBe(true)
-    log.expireReaders(now + silent)
+    log.expireReaders(now + silent, true)
     expect(counts).toEqual([2, 3, 1])
-    log.expireReaders(now + silent)
+    log.expireReaders(now + silent, true)
     expect(counts).toEqual([2, 3, 1])
   })
 
@@ -82,9 +84,9 @@ describe('an owner', () => {
     const upAt = performance.now()
     // Last heard of long before Redis came back.
     log.onReadersElsewhere('b', 1, upAt - 60_000)
-    log.expireReaders(upAt + 1_000)
+    log.expireReaders(upAt + 1_000, false)
     expect(counts).toEqual([1])
-    log.expireReaders(upAt + silent)
+    log.expireReaders(upAt + silent, true)
     expect(counts).toEqual([1, 0])
   })
 
@@ -94,10 +96,10 @@ describe('an owner', () => {
     log.expectReaders()
     cursor.close()
     expect(counts).toEqual([1, 2, 1])
-    log.expireReaders(performance.now())
+    log.expireReaders(performance.now(), true)
     expect(counts).toEqual([1, 2, 1])
     log.onReadersElsewhere('b', 1, performance.now() + silent)
-    log.expireReaders(performance.now() + silent)
+    log.expireReaders(performance.now() + silent, true)
     expect(counts).toEqual([1, 2, 1, 2, 1])
   })
 

@@ -1,0 +1,18 @@
+import type { StreamLog } from '../../core/ports.ts'
+import type { Sweep } from '../../core/sweep.ts'
+import type { MemoryOptions } from '../memory.ts'
+import type { LinkLog } from './link.ts'
+
+export interface RedisStoreOptions extends MemoryOptions {
+  /** `redis://` or `rediss://`. */
+  readonly url: string
+  /** Of all names in Redis: replicas with the same prefix share their streams. */
+  readonly prefix: string
+  readonly durability: 'durable' | 'fast'
+  /** The longest that a stream can last, in milliseconds. */
+  readonly maxLifeMs: number
+  readonly sweep: Sweep
+  readonly log: LinkLog
+  /** Given the log of a run whose replica died, to be brought to an end. */
+  adopt(log: StreamLog): void
+}
