@@ -1,7 +1,12 @@
 /**
  * A web app beside Sluice: it serves one page, and the page talks to Sluice by itself.
  *
- *     node docs/examples/web.mts [port] [URL of Sluice as the browser sees it] [address to listen on]
+ *     npx node docs/examples/web.mts [port] [URL of Sluice as the browser sees it] [address to listen on]
+ *
+ * npx takes the Node 24 that `npm ci` has brought: an older one does not run TypeScript. Sluice must know the page's
+ * origin:
+ *
+ *     CORS_ORIGINS=http://localhost:3000 npm run demo
  */
 import { createServer } from 'node:http'
 
@@ -32,27 +37,38 @@ const page = `<!doctype html>
     stop.onclick?.()
     finish()
     answer.textContent = status.textContent = ''
-    const source = new EventSource(sluice + '/stream?' + new URLSearchParams({ prompt }))
+    // However often the browser has to connect, the same key is the same answer: Claude is asked once.
+    const query = new URLSearchParams({ prompt, key: crypto.randomUUID() })
+    const source = new EventSource(sluice + '/stream?' + query)
     let stream
-    stop.onclick = () => stream && fetch(sluice + '/streams/' + stream, { method: 'DELETE' })
+    stop.disabled = false
+    stop.onclick = () => {
+      if (stream) return fetch(sluice + '/streams/' + stream, { method: 'DELETE' })
+      // Nothing has come yet: an answer that nobody reads is cancelled after a while.
+      status.textContent = 'Given up.'
+      finish()
+    }
 
+    source.onopen = () => {
+      status.textContent = ''
+    }
     source.onmessage = ({ data }) => {
       // Closed here, the browser does not come back to ask whether there is more.
       if (data === '[DONE]') return finish()
       const frame = JSON.parse(data)
-      if (frame.type === 'start') {
-        stream = frame.stream
-        stop.disabled = false
-      }
+      if (frame.type === 'start') stream = frame.stream
       if (frame.type === 'text') answer.append(frame.text)
       if (frame.type === 'error') status.textContent = frame.error.message
       if (frame.type === 'cancelled') status.textContent = 'Stopped.'
       if (frame.type === 'done') status.textContent = frame.usage.output_tokens + ' tokens'
     }
     source.onerror = () => {
-      // With an id the browser resumes by itself. Without one it would ask, and pay, a second time.
-      if (stream && source.readyState !== EventSource.CLOSED) return
-      status.textContent = 'Sluice refused the request or cannot be reached.'
+      if (source.readyState === EventSource.CONNECTING) {
+        // The browser comes back by itself.
+        status.textContent = 'The connection is lost. Trying again …'
+        return
+      }
+      status.textContent = 'Sluice refused the request.'
       finish()
     }
     finish = () => {

@@ -150,7 +150,15 @@ describe.concurrent('replicas', { timeout: 60_000 }, () => {
     const chaos = await newChaos(shared)
     const near = await newReplica(chaos.url, prefix, (log) => void endOrphan(log, new Map()))
     // By now Redis knows the script: the reply that gets lost is not that it does not.
-    await near.store.claim('another key', { id: newStreamId(), fingerprint: 'print' })
+    const another = { id: newStreamId(), fingerprint: 'print' }
+    await eventually(
+      () =>
+        near.store.claim('another key', another).then(
+          () => true,
+          () => false,
+        ),
+      takenMs,
+    )
     const lost = newStreamId()
     chaos.cutAfterReply({ when: (request) => request.includes(lost) })
     const options = { id: lost, fingerprint: 'print' }
