@@ -87,6 +87,7 @@ const configSchema = z.strictObject({
   store: section({
     url: z
       .url({ protocol: /^rediss?$/, hostname: /./, error: 'must be a redis:// or rediss:// URL with a host' })
+      .refine(isRedisUrl, 'has a path that is no database number, or a % that is none of an encoded character')
       .optional(),
     durability: z.enum(['durable', 'fast']).default('durable'),
     prefix: z
@@ -112,6 +113,14 @@ export interface Config extends Settings {
 /** A section may be left out whole, as may any key of it. */
 function section<T extends z.ZodRawShape>(shape: T) {
   return z.strictObject(shape).prefault({} as never)
+}
+
+/** What the client would only find out when it connects. */
+function isRedisUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { pathname, username, password } = new URL(text)
+  const encoded = [username, password].every((part) => !/%(?![0-9a-f]{2})/i.test(part))
+  return encoded && /^\/?\d*$/.test(pathname)
 }
 
 function splitList(text: string): string[] {

@@ -7,7 +7,7 @@ import type {
   BetaRawMessageStopEvent,
 } from '@anthropic-ai/sdk/resources/beta/messages'
 import type { Delta } from './delta.ts'
-import type { PublicError } from './errors.ts'
+import type { ErrorCode, PublicError } from './errors.ts'
 import type { Usage } from './usage.ts'
 
 /**
@@ -115,13 +115,15 @@ export function isTerminal(event: LogEvent): event is TerminalEvent {
 }
 
 /**
- * The run ended before any of the answer came, and nobody meant it to: to ask again is no second purchase.
+ * The run failed before any of the answer came, and Claude is not at work on it: to ask again is no second purchase.
+ * After a time-out it may be; and who left or stopped an answer had asked for it.
  * @param before events in the log before this one: what comes before content is not stored without it
  */
 export function cameToNothing(event: TerminalEvent, before: number): boolean {
-  const stopped = event.type === 'cancelled' && event.by === 'stop'
-  return before <= 1 && event.type !== 'done' && !stopped
+  return event.type === 'error' && before <= 1 && !timeouts.has(event.error.code)
 }
+
+const timeouts: ReadonlySet<ErrorCode> = new Set(['upstream_timeout', 'upstream_stalled', 'total_timeout'])
 
 /** Blocks that call a tool, here or at Anthropic; their input arrives as `input_json_delta`. */
 export const toolBlockTypes: ReadonlySet<string> = new Set(['tool_use', 'server_tool_use', 'mcp_tool_use'])

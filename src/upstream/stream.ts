@@ -49,10 +49,12 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
   }
 
   async next(): Promise<Read> {
-    const value = this.#waiting.shift()
-    if (value) {
-      if (this.#waiting.length === maxWaitingReads - 1) this.#control.resume()
-      return { value, done: false }
+    const waiting = this.#waiting
+    if (waiting.length > 0) {
+      // All at once: one by one, a log slower than Claude would stay that many reads behind.
+      this.#waiting = []
+      if (waiting.length >= maxWaitingReads) this.#control.resume()
+      return { value: waiting.length === 1 ? (waiting[0] as Batch) : waiting.flat(), done: false }
     }
     if (this.#failure) throw this.#failure
     if (this.#ended) return { value: undefined, done: true }

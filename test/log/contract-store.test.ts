@@ -33,6 +33,8 @@ const claim = (store: LogStore, key: string) => store.claim(key, { id: newStream
 
 /** It came to nothing: none of the answer had been sent. */
 const nothing: TerminalEvent = { ...failed, partial: false }
+/** So it did, but Claude may be at work on it still. */
+const late: TerminalEvent = { ...failed, partial: false, error: { ...failed.error, code: 'upstream_timeout' } }
 const left: TerminalEvent = { ...stopped, by: 'client' }
 
 describe.each(places)('logs $name', ({ open }) => {
@@ -107,7 +109,8 @@ describe.each(places)('logs $name', ({ open }) => {
     ['keep', 'left after a piece', [text(1), left]],
     ['keep', 'stopped', [stopped]],
     ['free', 'failed at once', [nothing]],
-    ['free', 'left at once', [left]],
+    ['keep', 'left at once', [left]],
+    ['keep', 'too slow at once', [late]],
   ] as const)('%s their key when they are %s', async (what, _, events) => {
     const key = newKey()
     const log = await beginWithKey(writer, key)

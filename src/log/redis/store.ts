@@ -28,7 +28,7 @@ const catchUpMs = 100
 /** Logs that catch up at a time: thousands at once would be more than Redis could answer within the limit. */
 const catchUpsAtOnce = 32
 /** How long closing waits for what Redis still lacks, in milliseconds. */
-const closeMs = 1_000
+const closeMs = 500
 /** How much longer than it could last a stream that nobody ended is known, in milliseconds. */
 const marginMs = 60_000
 
@@ -48,7 +48,8 @@ class RedisStore implements LogStore {
   readonly #turns = new Turns(catchUpsAtOnce)
   #looking = false
   readonly #hearing = new Hearing(deafMs)
-  #followedBytes = 0
+  /** Room taken by logs that the memory store does not hold, in bytes. */
+  #reserved = 0
   /** Resolves when Redis is there, or after a moment without it. */
   readonly connected: Promise<void>
 
@@ -172,8 +173,10 @@ class RedisStore implements LogStore {
   }
 
   async #follow(id: string): Promise<FollowedLog | undefined> {
-    // What it has lost may be there again, or it is time to say that there is no such stream.
-    if (this.#followed.get(id)?.loss) this.#followed.delete(id)
+    // What it has lost may be there again; what has ended is forgotten in its time, however often it is asked for.
+    const old = this.#followed.get(id)
+    const isOver = old?.local.terminal && !(await this.#commands.read(id, old.local.length))
+    if (old?.loss || isOver) this.#followed.delete(id)
     if (!this.#followed.has(id)) {
       const reading = await this.#commands.read(id, 0)
       if (!reading) return undefined
@@ -201,19 +204,22 @@ class RedisStore implements LogStore {
   }
 
   #tick(now: number): void {
+    let bytes = 0
     for (const log of this.#owned.values()) {
       log.expireReaders(now, this.#hearing.isReliable(now))
-      if (!log.isOver(now)) continue
-      this.#owned.delete(log.id)
-      this.#toCut.set(log.id, log.epoch)
+      // What Redis has not taken of a finished log yet is beside what is kept of it anyway.
+      const unsent = log.memory.local.terminal ? log.memory.local.bytes : 0
+      if (log.isOver(now) || (unsent > 0 && this.#memory.full)) {
+        this.#owned.delete(log.id)
+        this.#toCut.set(log.id, log.epoch)
+      } else bytes += unsent
     }
-    let bytes = 0
     for (const log of this.#followed.values()) {
       bytes += log.local.bytes
       if (!log.sweep(now)) this.#followed.delete(log.id)
     }
-    this.#memory.reserve(bytes - this.#followedBytes)
-    this.#followedBytes = bytes
+    this.#memory.reserve(bytes - this.#reserved)
+    this.#reserved = bytes
     if (!this.#looking) void ifThere(this.#lookAround(now))
   }
 
@@ -236,10 +242,7 @@ class RedisStore implements LogStore {
 /** Of a log whose run is gone: nobody is there to hear. */
 const nobody: OwnerSignals = { onReaders() {}, async onStop() {}, onFenced() {} }
 
-/**
- * Resolves when Redis is there, or after a moment without it: streams run all the same.
- * @see ../memory.ts for the store of a single process
- */
+/** Resolves when Redis is there, or after a moment without it: streams run all the same. */
 export async function redisStore(options: RedisStoreOptions): Promise<LogStore> {
   const store = new RedisStore(options)
   await store.connected
