@@ -59,7 +59,7 @@ export const errorTable = {
   store_unavailable: {
     status: 503,
     retryable: true,
-    message: 'The store that all replicas share cannot be reached, and only it can tell. Try again shortly.',
+    message: 'The store that all replicas share is away or full, and only it can tell. Try again shortly.',
   },
   replica_lost: {
     status: 503,

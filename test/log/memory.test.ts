@@ -143,3 +143,16 @@ it('gives a finished log back as it was, in pieces of any size', async () => {
     ),
   )
 })
+
+it('makes room also where one name has had two finished logs', async () => {
+  const store = memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 4_000 })
+  const fill = (id: string) =>
+    store.create(id, { owner: owner() }).append([start, new Delta('text', 0, 'x'.repeat(2_000)), done])
+  fill('twice')
+  fill('twice')
+  fill('other')
+  expect(await store.find('twice')).toBeUndefined()
+  expect(await store.find('other')).toBeDefined()
+  expect(store.full).toBe(false)
+  await store.close()
+})
