@@ -1,6 +1,7 @@
+import { createHistogram } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Connection, type ConnectionEvents } from './connection.ts'
-import type { Order, Outcome, Percentiles, Watched } from './orders.ts'
+import { Connection, type ConnectionEvents, refusal } from './connection.ts'
+import type { Load, Order, Outcome, Percentiles, Watched } from './orders.ts'
 import { cpuSeconds, machineSeconds, residentBytes } from './proc.ts'
 import { FillerCounter, type Scanner, StampReader } from './scan.ts'
 
@@ -13,41 +14,56 @@ const rampStepMs = 10
 /** A load that does not come to its end by then never will. */
 const patienceMs = 30_000
 
+type Window = Pick<Outcome, 'seconds' | 'deltas' | 'ended' | 'cpu'> & { readonly startBytes: number }
+type LoadOf<Kind> = Extract<Load, { kind: Kind }>
+
 /** Carries out one order. */
-class Load {
+class Run {
   readonly #order: Order
   readonly #scanners: Scanner[] = []
   readonly #connections: Connection[] = []
   readonly #failures: Record<string, number> = {}
-  #latencies: number[] = []
+  /** In nanoseconds. An array would grow by millions in a long run, and its collection would be measured. */
+  readonly #latencies = createHistogram()
+  #refused = 0
   #ended = 0
 
   constructor(order: Order) {
     this.#order = order
   }
 
-  async run(): Promise<Outcome> {
-    const before = residentBytes(this.#order.watched.target)
-    const measured = await this.#measure()
-    const after = residentBytes(this.#order.watched.target)
+  async carryOut(): Promise<Outcome> {
+    const { target } = this.#order.watched
+    const before = residentBytes(target)
+    const { startBytes: start, ...measured } = await this.#measure(this.#order.load)
+    const end = residentBytes(target)
+    const mute = this.#mute()
+    if (mute > 0 && !this.#order.overload) this.#failures['no delta'] = mute
     for (const connection of this.#connections) connection.hangUp()
-    const latency = percentiles(this.#latencies)
-    return { ...measured, latency, bytes: { before, after }, failures: this.#failures }
-  }
-
-  #measure(): Promise<Window> {
-    switch (this.#order.kind) {
-      case 'loop':
-        return this.#loop(this.#order)
-      case 'sequence':
-        return this.#sequence(this.#order)
-      case 'hold':
-        return this.#hold(this.#order)
+    return {
+      ...measured,
+      latency: this.#percentiles(),
+      begun: this.#connections.reduce((sum, { sent }) => sum + sent, 0),
+      refused: this.#refused,
+      mute,
+      bytes: { before, start, end },
+      failures: this.#failures,
     }
   }
 
-  async #loop({ streams, warmUpMs, windowMs }: Extract<Order, { kind: 'loop' }>): Promise<Window> {
-    for (let n = 0; n < streams; n++) {
+  #measure(load: Load): Promise<Window> {
+    switch (load.kind) {
+      case 'loop':
+        return this.#loop(load)
+      case 'sequence':
+        return this.#sequence(load)
+      case 'hold':
+        return this.#hold(load)
+    }
+  }
+
+  async #loop({ streams, rampMs, warmUpMs, windowMs }: LoadOf<'loop'>): Promise<Window> {
+    await ramp(streams, rampMs, () => {
       const connection = this.#open({
         onEnded: () => {
           this.#ended++
@@ -55,16 +71,16 @@ class Load {
         },
       })
       connection.send()
-    }
+    })
     await delay(warmUpMs)
     return this.#window(() => delay(windowMs))
   }
 
-  async #sequence({ warmUp, requests }: Extract<Order, { kind: 'sequence' }>): Promise<Window> {
+  async #sequence({ warmUp, requests }: LoadOf<'sequence'>): Promise<Window> {
     let whole = Promise.withResolvers<void>()
     let sentAt = 0
     const connection = this.#open({
-      onFirst: () => this.#latencies.push(performance.now() - sentAt),
+      onFirst: () => this.#latency(performance.now() - sentAt),
       onEnded: () => {
         this.#ended++
         whole.resolve()
@@ -83,36 +99,27 @@ class Load {
     }
     const quietly = (count: number) => Promise.race([send(count).catch(() => {}), this.#patience()])
     await quietly(warmUp)
-    this.#latencies = []
     return this.#window(() => quietly(requests))
   }
 
-  async #hold(order: Extract<Order, { kind: 'hold' }>): Promise<Window> {
-    const { streams, rampMs, warmUpMs, windowMs } = order
-    const begin = performance.now()
-    for (let n = 0; n < streams; n++) {
-      const due = begin + (n / streams) * rampMs
-      if (due > performance.now()) await delay(rampStepMs)
-      this.#open({ onEnded: () => this.#fail('stream ended before its time') }).send()
-    }
-    const late = performance.now() + patienceMs
-    while (this.#scanners.some((scanner) => scanner.count === 0) && performance.now() < late) await delay(50)
-    const mute = this.#scanners.filter((scanner) => scanner.count === 0).length
-    if (mute > 0) this.#failures['no delta'] = mute
+  async #hold({ streams, rampMs, warmUpMs, windowMs }: LoadOf<'hold'>): Promise<Window> {
+    await ramp(streams, rampMs, () => this.#open({ onEnded: () => {} }).send())
+    const late = performance.now() + (this.#order.overload ? 0 : patienceMs)
+    while (this.#mute() > 0 && performance.now() < late) await delay(50)
     await delay(warmUpMs)
-    this.#latencies = []
     return this.#window(() => delay(windowMs))
   }
 
   #open(events: Partial<ConnectionEvents> & Pick<ConnectionEvents, 'onEnded'>): Connection {
-    const { exchange } = this.#order
-    const onStamp = (stamp: number) => this.#latencies.push(performance.now() - (stamp - clockOffset) / 1e6)
+    const { exchange, overload } = this.#order
+    const onStamp = (stamp: number) => this.#latency(performance.now() - (stamp - clockOffset) / 1e6)
     const scanner = exchange.stamped ? new StampReader(onStamp) : new FillerCounter()
     const onFailed = (reason: string) => {
-      this.#fail(reason)
+      if (overload && reason === refusal) this.#refused++
+      else this.#fail(reason)
       events.onFailed?.(reason)
     }
-    const connection = new Connection(exchange, this.#connections.length, scanner, { ...events, onFailed })
+    const connection = new Connection(exchange, scanner, { ...events, onFailed })
     this.#scanners.push(scanner)
     this.#connections.push(connection)
     return connection
@@ -121,6 +128,8 @@ class Load {
   /** Measures what happens during `work`. */
   async #window(work: () => Promise<void>): Promise<Window> {
     const { watched } = this.#order
+    const startBytes = residentBytes(watched.target)
+    this.#latencies.reset()
     const from = { at: performance.now(), deltas: this.#count(), ended: this.#ended, cpu: cpuTimes(watched) }
     await work()
     const cpu = cpuTimes(watched)
@@ -130,15 +139,32 @@ class Load {
       ended: this.#ended - from.ended,
       cpu: {
         target: cpu.target - from.cpu.target,
-        simulator: cpu.simulator - from.cpu.simulator,
+        store: cpu.store - from.cpu.store,
+        upstream: cpu.upstream - from.cpu.upstream,
         client: cpu.client - from.cpu.client,
         machine: cpu.machine - from.cpu.machine,
       },
+      startBytes,
     }
+  }
+
+  /** Streams that are open and have brought nothing. */
+  #mute(): number {
+    return this.#connections.filter(({ closed }, n) => !closed && this.#scanners[n]?.count === 0).length
   }
 
   #count(): number {
     return this.#scanners.reduce((sum, scanner) => sum + scanner.count, 0)
+  }
+
+  #latency(milliseconds: number): void {
+    this.#latencies.record(Math.max(1, Math.round(milliseconds * 1e6)))
+  }
+
+  #percentiles(): Percentiles | undefined {
+    if (this.#latencies.count === 0) return undefined
+    const at = (percent: number) => this.#latencies.percentile(percent) / 1e6
+    return { p50: at(50), p99: at(99) }
   }
 
   async #patience(): Promise<void> {
@@ -151,25 +177,27 @@ class Load {
   }
 }
 
-type Window = Pick<Outcome, 'seconds' | 'deltas' | 'ended' | 'cpu'>
+/** Does something so often, evenly over a while. */
+async function ramp(count: number, rampMs: number, act: () => void): Promise<void> {
+  const begin = performance.now()
+  for (let n = 0; n < count; n++) {
+    const due = begin + (n / count) * rampMs
+    if (due > performance.now()) await delay(rampStepMs)
+    act()
+  }
+}
 
-function cpuTimes({ target, simulator }: Watched): Outcome['cpu'] {
+function cpuTimes({ target, store, upstream }: Watched): Outcome['cpu'] {
   return {
     target: cpuSeconds(target),
-    simulator: cpuSeconds(simulator),
+    store: cpuSeconds(store),
+    upstream: cpuSeconds(upstream),
     client: cpuSeconds([process.pid]),
     machine: machineSeconds(),
   }
 }
 
-function percentiles(values: number[]): Percentiles | undefined {
-  if (values.length === 0) return undefined
-  const sorted = Float64Array.from(values).sort()
-  const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] as number
-  return { p50: at(0.5), p99: at(0.99) }
-}
-
 process.on('message', async (order: Order) => {
-  const outcome = await new Load(order).run()
+  const outcome = await new Run(order).carryOut()
   process.send?.(outcome)
 })

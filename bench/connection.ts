@@ -3,8 +3,11 @@ import type { Exchange } from './orders.ts'
 import { ResponseReader, type ResponseSink } from './response.ts'
 import type { Scanner } from './scan.ts'
 
-/** How many of a body's last bytes are kept: enough for a terminator with its padding. */
-const tailBytes = 64
+/** How many of a body's last bytes are kept: enough for the longest terminal frame. */
+const tailBytes = 1024
+
+/** What a stream that the target does not want to carry failed of. */
+export const refusal = 'status 503'
 
 /** One read at a time is looked at, at once, so that one buffer serves all sockets. */
 const readBuffer = Buffer.allocUnsafeSlow(64 * 1024)
@@ -25,15 +28,16 @@ export class Connection implements ResponseSink {
   readonly #scanner: Scanner
   readonly #events: ConnectionEvents
   readonly #socket: Socket
+  /** Requests so far. */
+  sent = 0
   #countBefore = 0
   #waitsForFirst = false
   #tail = ''
   #closed = false
 
-  /** @param turn which of the bodies it sends */
-  constructor(exchange: Exchange, turn: number, scanner: Scanner, events: ConnectionEvents) {
+  constructor(exchange: Exchange, scanner: Scanner, events: ConnectionEvents) {
     this.#exchange = exchange
-    this.#request = toRequest(exchange, turn)
+    this.#request = toRequest(exchange)
     this.#scanner = scanner
     this.#events = events
     const reader = new ResponseReader(this)
@@ -53,7 +57,13 @@ export class Connection implements ResponseSink {
     this.#socket.on('close', () => this.onFault('connection closed'))
   }
 
+  /** It has failed, or was hung up. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
   send(): void {
+    this.sent++
     this.#countBefore = this.#scanner.count
     this.#waitsForFirst = true
     this.#tail = ''
@@ -67,8 +77,7 @@ export class Connection implements ResponseSink {
 
   onBody(bytes: Buffer, from: number, to: number): void {
     this.#scanner.scan(bytes, from, to)
-    const last = bytes.toString('latin1', Math.max(from, to - tailBytes), to)
-    this.#tail = last.length < tailBytes ? (this.#tail + last).slice(-tailBytes) : last
+    if (this.#exchange.terminator !== undefined) this.#keepTail(bytes, from, to)
     if (this.#waitsForFirst && this.#scanner.count > this.#countBefore) {
       this.#waitsForFirst = false
       this.#events.onFirst?.()
@@ -76,9 +85,11 @@ export class Connection implements ResponseSink {
   }
 
   onEnd(): void {
+    const { terminator, deltas: expected } = this.#exchange
     const deltas = this.#scanner.count - this.#countBefore
-    if (!this.#tail.includes(this.#exchange.terminator)) this.onFault('end without a terminator')
-    else if (deltas !== this.#exchange.deltas) this.onFault(`${deltas} deltas instead of ${this.#exchange.deltas}`)
+    if (terminator === undefined) this.onFault('stream ended before its time')
+    else if (!this.#tail.includes(terminator)) this.onFault('end without a terminator')
+    else if (deltas !== expected) this.onFault(`${deltas} deltas instead of ${expected}`)
     else this.#events.onEnded()
   }
 
@@ -87,10 +98,14 @@ export class Connection implements ResponseSink {
     this.hangUp()
     this.#events.onFailed(reason)
   }
+
+  #keepTail(bytes: Buffer, from: number, to: number): void {
+    const last = bytes.toString('latin1', Math.max(from, to - tailBytes), to)
+    this.#tail = last.length < tailBytes ? (this.#tail + last).slice(-tailBytes) : last
+  }
 }
 
-function toRequest({ port, path, headers, bodies }: Exchange, turn: number): Buffer {
-  const body = bodies[turn % bodies.length] as string
+function toRequest({ port, path, headers, body }: Exchange): Buffer {
   const fields = {
     host: `127.0.0.1:${port}`,
     'content-type': 'application/json',

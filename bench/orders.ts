@@ -3,27 +3,30 @@ export interface Exchange {
   readonly port: number
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
-  /** Taken in turns by the streams. */
-  readonly bodies: readonly string[]
-  readonly terminator: string
+  readonly body: string
+  /** What the last bytes of a whole stream hold; without it, a stream that ends by itself is a failure. */
+  readonly terminator?: string
   /** Deltas of each stream that ends by itself; more or fewer are a failure. */
   readonly deltas: number
   /** Each delta begins with the time at which it was written. */
-  readonly stamped?: boolean
+  readonly stamped: boolean
 }
 
 /** Processes whose use of CPU and memory belongs to a measurement. */
 export interface Watched {
   readonly target: readonly number[]
-  readonly simulator: readonly number[]
+  /** Where the target keeps its streams, if not in itself. */
+  readonly store: readonly number[]
+  readonly upstream: readonly number[]
 }
 
-/** What the client process is told to do. */
-export type Order = { readonly exchange: Exchange; readonly watched: Watched } & (
+/** What a load is like. */
+export type Load =
   | {
       /** So many streams in flight, each followed by the next. */
       readonly kind: 'loop'
       readonly streams: number
+      readonly rampMs: number
       readonly warmUpMs: number
       readonly windowMs: number
     }
@@ -41,7 +44,15 @@ export type Order = { readonly exchange: Exchange; readonly watched: Watched } &
       readonly warmUpMs: number
       readonly windowMs: number
     }
-)
+
+/** What the client process is told to do. */
+export interface Order {
+  readonly exchange: Exchange
+  readonly watched: Watched
+  readonly load: Load
+  /** More than the target can carry: it may refuse streams with 503, or let them wait. */
+  readonly overload: boolean
+}
 
 export interface Percentiles {
   readonly p50: number
@@ -56,12 +67,17 @@ export interface Outcome {
   readonly deltas: number
   /** Streams that ended in the window. */
   readonly ended: number
+  /** Streams that were begun, at any time, and those of them that were answered with 503. */
+  readonly begun: number
+  readonly refused: number
+  /** Those that were neither refused nor had a delta by the end of the window. */
+  readonly mute: number
   /** Milliseconds: of stamped deltas from write to read, of a sequence from request to first delta. */
   readonly latency?: Percentiles | undefined
   /** CPU time used in the window, in seconds; of the machine, by all processes and the kernel. */
-  readonly cpu: Readonly<Record<'target' | 'simulator' | 'client' | 'machine', number>>
-  /** Resident memory of the target before the first connection and at the end of the window. */
-  readonly bytes: { readonly before: number; readonly after: number }
+  readonly cpu: Readonly<Record<keyof Watched | 'client' | 'machine', number>>
+  /** Resident memory of the target: before the first connection, at the start of the window, at its end. */
+  readonly bytes: { readonly before: number; readonly start: number; readonly end: number }
   /** What went wrong at any time, and how often. */
   readonly failures: Readonly<Record<string, number>>
 }

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Order, Outcome } from './orders.ts'
+import type { Load, Order, Outcome } from './orders.ts'
 import { processTree } from './proc.ts'
 
 /** The target has a processor for itself; what loads it shares the other. */
@@ -13,7 +13,8 @@ export const pinned = availableParallelism() >= 2 && spawnSync('taskset', ['-V']
 
 const startMs = 15_000
 const stopMs = 2_000
-const clientMs = 120_000
+/** How much longer than its load a client may take. */
+const clientMs = 60_000
 
 const running = new Set<Process>()
 process.on('exit', () => {
@@ -56,7 +57,10 @@ export class Process {
     const started = new Process(command, options)
     const until = performance.now() + startMs
     while (options.port !== undefined && !(await listens(options.port))) {
-      if (started.#gone || performance.now() > until) throw started.#failure('did not start')
+      if (started.#gone || performance.now() > until) {
+        await started.stop()
+        throw started.#failure('did not start')
+      }
       await delay(20)
     }
     return started
@@ -79,7 +83,7 @@ export class Process {
       this.#child.send(order)
       const answer = once(this.#child, 'message', { signal })
       const exit = once(this.#child, 'exit', { signal })
-      const timer = delay(clientMs, undefined, { signal })
+      const timer = delay(lengthMs(order.load) + clientMs, undefined, { signal })
       for (const each of [answer, exit, timer]) each.catch(() => {})
       const [outcome] = await Promise.race([
         answer,
@@ -107,8 +111,12 @@ export class Process {
   }
 
   #failure(what: string): Error {
-    return new Error(`${this.#child.spawnargs.join(' ')} ${what}\n${this.#complaints}`)
+    return new Error(`${this.#child.spawnargs.join(' ')} ${what}\n${this.#complaints}`.trim())
   }
+}
+
+function lengthMs(load: Load): number {
+  return load.kind === 'sequence' ? 0 : load.rampMs + load.warmUpMs + load.windowMs
 }
 
 function killQuietly(pid: number): void {

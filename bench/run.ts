@@ -1,157 +1,124 @@
-import { writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import type { Outcome } from './orders.ts'
-import { freePort, Process, pinned, processors } from './processes.ts'
-import { failures, isDisturbed, linesOf, loadTable, quietest, type Sample, table, warnings } from './report.ts'
-import { targets as allTargets, sourceFile, type Target } from './targets.ts'
-import { tests as allTests, orderFor, type Sizes, type Test } from './tests.ts'
+import type { Section } from './plan.ts'
+import { pinned } from './processes.ts'
+import { faultsOf, inserted, markdownOf, plans, type Results, svgOf } from './report.ts'
+import { carryOut } from './session.ts'
+import type { Sample } from './stats.ts'
 
 const help = `Usage: npm run bench -- [options]
 
-  --reps N          repeats of everything; 3 unless given
-  --quick           one short repeat
-  --full            memory with 5,000 open streams instead of 1,000
-  --targets A,B     of: ${allTargets.map(({ name }) => name).join(', ')}
-  --tests A,B       of: ${allTests.map(({ name }) => name).join(', ')}
+  --full            all there is to measure (npm run bench:full), instead of what fits into two minutes
+  --sections A,B    of: ${namesOf(plans.full)}; without --full: ${namesOf(plans.quick)}
+  --targets A,B     only these of each section
+  --tests A,B       only these of each section
+  --reps N          repeats of each section
   --json FILE       write every outcome there
+  --markdown FILE   write the tables there, between the marks of a document that has them
+  --svg FILE        draw the ratios to the byte pipe
+  --from FILE       measure nothing: what --json wrote
 `
 
-/** The simulator is to be through with a test's streams by then, when their client has hung up. */
-const idleMs = 10_000
+const options = {
+  help: { type: 'boolean', short: 'h' },
+  full: { type: 'boolean' },
+  sections: { type: 'string' },
+  targets: { type: 'string' },
+  tests: { type: 'string' },
+  reps: { type: 'string' },
+  json: { type: 'string' },
+  markdown: { type: 'string' },
+  svg: { type: 'string' },
+  from: { type: 'string' },
+} as const
 
-/** So often a test is carried out on a machine that is never quiet. */
-const attempts = 3
+type Options = ReturnType<typeof parseArgs<{ options: typeof options }>>['values']
 
-interface Plan {
-  readonly targets: readonly Target[]
-  readonly tests: readonly Test[]
-  readonly repeats: number
-  readonly sizes: Sizes
+interface Named {
+  readonly name: string
 }
 
-async function run({ targets, tests, repeats, sizes }: Plan): Promise<Sample[]> {
+function namesOf(all: readonly Named[]): string {
+  return all.map(({ name }) => name).join(', ')
+}
+
+/** Those of a list of names that are wanted; a name that nobody has is a typing error. */
+function wanted(option: string, names: string | undefined, all: readonly Named[]): (each: Named) => boolean {
+  if (names === undefined) return () => true
+  const list = names.split(',').map((name) => name.trim())
+  const unknown = list.filter((name) => !all.some((each) => each.name === name))
+  if (unknown.length > 0) throw new Error(`--${option}: unknown: ${unknown.join(', ')}`)
+  return ({ name }) => list.includes(name)
+}
+
+function chosen({ full, sections, targets, tests, reps }: Options): Section[] {
+  const repeats = reps === undefined ? undefined : Number(reps)
+  if (repeats !== undefined && !(Number.isInteger(repeats) && repeats > 0)) {
+    throw new Error('--reps: must be a whole number above 0')
+  }
+  const all = plans[full ? 'full' : 'quick']
+  const isTarget = wanted(
+    'targets',
+    targets,
+    all.flatMap((section) => section.targets),
+  )
+  const isTest = wanted(
+    'tests',
+    tests,
+    all.flatMap((section) => section.tests),
+  )
+  const narrowed = all.filter(wanted('sections', sections, all)).map((section) => ({
+    ...section,
+    targets: section.targets.filter(isTarget),
+    tests: section.tests.filter(isTest),
+    repeats: repeats ?? section.repeats,
+  }))
+  return narrowed.filter((section) => section.targets.length > 0 && section.tests.length > 0)
+}
+
+function isInstalled(program: string): boolean {
+  return spawnSync(program, ['--version']).error === undefined
+}
+
+async function measured(values: Options): Promise<Results> {
+  const sections = chosen(values)
+  const programs = new Set(sections.flatMap(({ targets }) => targets.flatMap(({ program }) => program ?? [])))
+  const missing = [...programs].filter((program) => !isInstalled(program))
   const samples: Sample[] = []
-  for (let repeat = 0; repeat < repeats; repeat++) {
-    // The machine's speed drifts: what comes first now comes last next time.
-    const due = targets.filter(({ once }) => repeat === 0 || !once)
-    for (const target of repeat % 2 === 0 ? due : due.toReversed()) {
-      const suited = tests.filter((test) => target.start || !test.targetsOnly)
-      const began = performance.now()
-      for (const test of suited) {
-        samples.push({ repeat, target: target.name, test: test.name, outcome: await measure(target, test, sizes) })
-      }
-      const seconds = Math.round((performance.now() - began) / 1000)
-      process.stderr.write(`repeat ${repeat + 1}: ${target.name} (${seconds} s)\n`)
-    }
-  }
-  return samples
-}
-
-/** In fresh processes for each test: what one leaves on the heap would be measured by the next. */
-async function measure(target: Target, test: Test, sizes: Sizes): Promise<Outcome> {
-  const started: Process[] = []
-  const start = async (...args: Parameters<typeof Process.start>) => {
-    const process = await Process.start(...args)
-    started.push(process)
-    return process
-  }
-  const node = process.execPath
-  try {
-    const [upstream, own] = [await freePort(), await freePort()]
-    const simulator = await start([node, sourceFile('../src/cli.ts'), 'simulate', '--port', String(upstream)], {
-      processor: processors.load,
-      port: upstream,
+  const errors: string[] = []
+  const tell = (text: string) => void process.stderr.write(`${text}\n`)
+  for (const section of sections) {
+    const targets = section.targets.filter(({ program }) => !missing.includes(program ?? ''))
+    // What was measured in half an hour is not to be lost because one process has not started.
+    await carryOut({ ...section, targets }, samples, tell).catch((error) => {
+      errors.push(`${section.name}: ${error instanceof Error ? error.message : error}`)
+      tell(errors.at(-1) as string)
     })
-    const client = await start([node, sourceFile('client.ts')], { processor: processors.load, orders: true })
-    const { command, env } = target.start?.({ own, upstream }) ?? {}
-    const proxy = command && (await start(command, { processor: processors.target, env: env ?? {}, port: own }))
-    const watched = { target: proxy?.tree ?? [], simulator: simulator.tree }
-    const order = orderFor(test, target, proxy ? own : upstream, watched, sizes)
-    const outcomes: Outcome[] = []
-    do {
-      const outcome = await client.carryOut(order)
-      const left = await streamsLeft(upstream)
-      const leak = left > 0 && { [`streams still open ${idleMs / 1000} s after the client left`]: left }
-      outcomes.push({ ...outcome, failures: { ...outcome.failures, ...leak } })
-    } while (outcomes.every(mustRepeat) && !test.onFreshProcess && outcomes.length < attempts)
-    return outcomes.find(hasFailed) ?? quietest(outcomes)
-  } finally {
-    for (const process of started.reverse()) await process.stop()
   }
-}
-
-function hasFailed({ failures }: Outcome): boolean {
-  return Object.keys(failures).length > 0
-}
-
-/** Failures are kept; what other programs have spoilt is measured again. */
-function mustRepeat(outcome: Outcome): boolean {
-  return !hasFailed(outcome) && isDisturbed(outcome)
-}
-
-/** Waits until the simulator sends nothing any more, so that one test does not run into the next. */
-async function streamsLeft(port: number): Promise<number> {
-  const until = performance.now() + idleMs
-  for (;;) {
-    const response = await fetch(`http://127.0.0.1:${port}/stats`)
-    const { open } = (await response.json()) as { open: number }
-    if (open === 0 || performance.now() > until) return open
-    await delay(50)
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    plan: values.full ? 'full' : 'quick',
+    machine: { node: process.version, processors: cpus().length, model: cpus()[0]?.model ?? 'unknown', pinned },
+    missing,
+    errors,
+    samples,
   }
-}
-
-function chosen<T extends { readonly name: string }>(all: readonly T[], names: string | undefined): readonly T[] {
-  if (names === undefined) return all
-  const wanted = names.split(',').map((name) => name.trim())
-  const unknown = wanted.filter((name) => !all.some((each) => each.name === name))
-  if (unknown.length > 0) throw new Error(`unknown: ${unknown.join(', ')}`)
-  return all.filter(({ name }) => wanted.includes(name))
-}
-
-function report(samples: readonly Sample[], { targets, tests, repeats, sizes }: Plan, json: string | undefined): void {
-  const place = pinned
-    ? `target alone on processor ${processors.target}, simulator and client on ${processors.load}`
-    : 'nothing pinned: no taskset, or one processor; take the numbers with care'
-  const machine = { node: process.version, processors: cpus().length, model: cpus()[0]?.model ?? 'unknown', pinned }
-  const lines = linesOf(samples, tests, targets, sizes)
-  const faults = failures(samples)
-  const warned = warnings(samples)
-  const paragraphs = [
-    `Node ${machine.node}, ${machine.processors} × ${machine.model}; ${place}. Median (min–max) of ${repeats}.`,
-    table(lines, targets),
-    loadTable(samples, tests, targets),
-    ...(warned.length > 0 ? [`WARNING: these samples are doubtful\n${warned.join('\n')}`] : []),
-    faults.length > 0 ? `FAILED\n${faults.join('\n')}` : 'No failures.',
-  ]
-  process.stdout.write(`${paragraphs.join('\n\n')}\n`)
-  if (json) writeFileSync(json, `${JSON.stringify({ machine, failed: faults.length > 0, lines, samples }, null, 2)}\n`)
-  if (faults.length > 0) process.exitCode = 1
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      help: { type: 'boolean', short: 'h' },
-      reps: { type: 'string' },
-      quick: { type: 'boolean' },
-      full: { type: 'boolean' },
-      targets: { type: 'string' },
-      tests: { type: 'string' },
-      json: { type: 'string' },
-    },
-  })
+  const { values } = parseArgs({ options })
   if (values.help) return void process.stdout.write(help)
-  const repeats = Number(values.reps ?? (values.quick ? 1 : 3))
-  if (!(Number.isInteger(repeats) && repeats > 0)) throw new Error('--reps: must be a whole number above 0')
-  const plan: Plan = {
-    targets: chosen(allTargets, values.targets),
-    tests: chosen(allTests, values.tests),
-    repeats,
-    sizes: { length: values.quick ? 0.5 : 1, idleStreams: values.full ? 5_000 : 1_000 },
-  }
-  report(await run(plan), plan, values.json)
+  const { from, json, markdown, svg } = values
+  const results = from === undefined ? await measured(values) : (JSON.parse(readFileSync(from, 'utf8')) as Results)
+  const text = markdownOf(results)
+  process.stdout.write(`${text}\n`)
+  if (json) writeFileSync(json, `${JSON.stringify(results, null, 2)}\n`)
+  if (markdown)
+    writeFileSync(markdown, inserted(text, existsSync(markdown) ? readFileSync(markdown, 'utf8') : undefined))
+  if (svg) writeFileSync(svg, svgOf(results))
+  if (faultsOf(results).length > 0) process.exitCode = 1
 }
 
 // Processes are stopped on `exit`, which a signal alone does not bring about.

@@ -1,10 +1,11 @@
 import { fileURLToPath } from 'node:url'
+import { nginxCommand, type Ports } from './nginx.ts'
 
 /** Something that stands between the simulated Claude and the client. */
 export interface Target {
   readonly name: string
-  /** How it is started; without it, the client talks to the simulator itself. */
-  start?(ports: { readonly own: number; readonly upstream: number }): Start
+  /** How it is started; without it, the client talks to the upstream itself. */
+  start?(place: Place): Start
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
   /** Fields of the request beyond model, max_tokens and messages. */
@@ -12,7 +13,19 @@ export interface Target {
   /** What the last bytes of a whole stream hold. */
   readonly terminator: string
   /** In the first repeat only: it is there to compare by eye, not to be measured. */
-  readonly once?: boolean
+  readonly once?: true
+  /** A program of the system that it needs. */
+  readonly program?: string
+  /** A Redis is started for it. */
+  readonly redis?: true
+  /** Names of tests that its process has gone through before each of those that count. */
+  readonly after?: readonly string[]
+}
+
+export interface Place extends Ports {
+  /** Where it may write what it needs to. */
+  readonly folder: string
+  readonly redis: number | undefined
 }
 
 export interface Start {
@@ -28,6 +41,14 @@ export function sourceFile(path: string): string {
   return fileURLToPath(new URL(path, import.meta.url))
 }
 
+/** Servers of the benchmark, in a file each. */
+const own =
+  (file: string) =>
+  ({ own, upstream }: Place): Start => ({
+    command: [node, sourceFile(file)],
+    env: { PORT: String(own), UPSTREAM: `http://127.0.0.1:${upstream}` },
+  })
+
 /** A Messages API, as Claude's own and as whatever hands it through speaks it. */
 const messagesApi = {
   path: '/v1/messages',
@@ -36,24 +57,38 @@ const messagesApi = {
   terminator: 'message_stop',
 }
 
-/** What is measured. A further target is a further entry. */
-export const targets: readonly Target[] = [
-  { name: 'direct', ...messagesApi, once: true },
-  {
-    name: 'byte pipe',
-    ...messagesApi,
-    start: ({ own, upstream }) => ({
-      command: [node, sourceFile('byte-pipe.ts')],
-      env: { PORT: String(own), UPSTREAM: `http://127.0.0.1:${upstream}` },
-    }),
-  },
-  {
+/** What the load itself takes. */
+export const direct: Target = { name: 'direct', ...messagesApi, once: true }
+
+/** The yardstick. */
+export const bytePipe: Target = { name: 'byte pipe', ...messagesApi, start: own('byte-pipe.ts') }
+
+export const nginx: Target = {
+  name: 'nginx',
+  ...messagesApi,
+  program: 'nginx',
+  start: (place) => ({ command: nginxCommand(place, place.folder), env: {} }),
+}
+
+export const diy: Target = {
+  name: 'do it yourself',
+  path: '/chat',
+  headers: {},
+  body: {},
+  terminator: '[DONE]',
+  start: own('diy.ts'),
+}
+
+export const sluice: Target = sluiceWith({})
+
+function sluiceWith(settings: Readonly<Record<string, string>>): Target {
+  return {
     name: 'sluice',
     path: '/stream',
     headers: {},
     body: {},
     terminator: '[DONE]',
-    start: ({ own, upstream }) => ({
+    start: ({ own, upstream, redis }) => ({
       command: [node, sourceFile('../src/cli.ts'), 'serve'],
       env: {
         PORT: String(own),
@@ -62,7 +97,29 @@ export const targets: readonly Target[] = [
         SLUICE_STREAMS__MAX_STREAMS: '20000',
         // As the pipe does it: else the streams of one test would go on for a while into the next.
         SLUICE_STREAMS__ON_DISCONNECT: 'cancel',
+        ...(redis !== undefined && { REDIS_URL: `redis://127.0.0.1:${redis}` }),
+        ...settings,
       },
     }),
-  },
+  }
+}
+
+/** In each format that `/stream` can answer in; `json` is the one it answers in when nothing is said. */
+export const formats: readonly Target[] = [
+  { ...sluice, name: 'json' },
+  ...(['text', 'openai', 'ai-sdk'] as const).map((name) => ({ ...sluice, name, body: { format: name } })),
+  { ...sluice, name: 'ag-ui', body: { format: 'ag-ui' }, terminator: 'RUN_FINISHED' },
+  { ...sluice, name: 'anthropic', body: { format: 'anthropic' }, terminator: 'message_stop' },
 ]
+
+export const inMemory: Target = { ...sluice, name: 'memory' }
+/** What a reader gets, Redis has: the default when there is one. */
+export const durable: Target = { ...sluice, name: 'redis durable', redis: true, program: 'redis-server' }
+
+/** The same in a process that has carried other load before. */
+export function warmed(target: Target): Target {
+  return { ...target, name: `${target.name} warmed`, after: ['full speed', 'short streams'] }
+}
+
+/** Forgets answers soon, so that those it keeps do not hide what it loses. */
+export const forgetful: Target = { ...sluiceWith({ SLUICE_STREAMS__RETENTION_MS: '10000' }), name: 'sluice forgetful' }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { type Config, isLoopback } from './config.ts'
+import type { Config } from './config.ts'
 import { describeFault, SluiceError } from './core/errors.ts'
 import type { LogStore, StreamLog } from './core/ports.ts'
 import { Sweep } from './core/sweep.ts'
@@ -18,7 +18,8 @@ import { streamRoutes } from './http/streams.ts'
 import { memoryStore } from './log/memory.ts'
 import { redisStore } from './log/redis/store.ts'
 import { Streams } from './run/streams.ts'
-import { allowanceOf, processBounds } from './telemetry/bounds.ts'
+import { isLoopback } from './settings.ts'
+import { allowanceOf, processBounds, shareOf } from './telemetry/bounds.ts'
 import { logRun } from './telemetry/logger.ts'
 import { watchPressure } from './telemetry/pressure.ts'
 import { anthropicUpstream } from './upstream/anthropic.ts'
@@ -27,6 +28,8 @@ import { anthropicUpstream } from './upstream/anthropic.ts'
 export interface App {
   readonly url: string
   readonly streams: Streams
+  /** Takes no more connections: other processes on this port do. */
+  leavePort(): void
   /**
    * Takes no more runs, lets the live ones go on for up to `drain_ms`, then ends them and closes. Called again, it
    * waits no longer.
@@ -44,8 +47,8 @@ const loopbackHosts = ['localhost', '127.0.0.1', '[::1]']
 /** Puts the parts together: the only place that knows every adapter. */
 export async function startApp(config: Config & { apiKey: string }, logger: Logger): Promise<App> {
   const { server, upstream } = config
-  const bounds = processBounds()
-  const { max_connections, ...allowed } = allowanceOf(bounds, config.streams, (lowered) =>
+  const bounds = processBounds(server.workers)
+  const { max_connections, ...allowed } = allowanceOf(bounds, shareOf(config.streams, server.workers), (lowered) =>
     logger.warn(lowered, 'limits lowered to what this process can bear'),
   )
   const limits = { ...config.streams, ...allowed }
@@ -82,7 +85,8 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   const allowed_hosts = checksHost ? [...loopbackHosts, ...server.allowed_hosts] : []
   const app = await createServer({ ...server, allowed_hosts }, logger)
   refuseUnderPressure(app, pressure)
-  app.server.maxConnections = max_connections
+  // Without `dropMaxConnection` Node passes what one worker cannot take to the next, round and round when all are full.
+  Object.assign(app.server, { maxConnections: max_connections, dropMaxConnection: true })
   // Connections that wait for their next request make room for those that have one.
   app.server.on('drop', () => app.server.closeIdleConnections())
   const attacher = new Attacher(limits, sweep, logger)
@@ -94,7 +98,6 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   await openaiRoutes(app, streams, attacher, upstream, logger)
   agUiRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   const url = await app.listen({ host: server.host, port: server.port, backlog: 4096 })
-  logger.info({ url }, 'listening')
 
   const hurry = new AbortController()
   let closing: Promise<void> | undefined
@@ -135,6 +138,7 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   return {
     url,
     streams,
+    leavePort: () => void app.server.close(),
     shutDown() {
       if (closing) hurry.abort()
       closing ??= close()

@@ -1,17 +1,21 @@
 #!/usr/bin/env node
+import cluster from 'node:cluster'
 import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import type { Logger } from 'pino'
 import { z } from 'zod'
-import { type App, startApp } from './app.ts'
-import { type Config, ConfigError, loadConfig } from './config.ts'
+import type { App } from './app.ts'
+import { type Config, ConfigError, loadConfig, loadSingleConfig } from './config.ts'
 import { describeFault } from './core/errors.ts'
-import { parseScenario, scenarioFields } from './simulator/scenario.ts'
-import { Simulator } from './simulator/server.ts'
+import { configurationExit } from './supervisor.ts'
 import { createLogger, flushLogs } from './telemetry/logger.ts'
+import { joinPrimary, runWorkers } from './workers.ts'
 
-/** EX_CONFIG of sysexits.h: started again as it is, it will fail again. */
-const configurationExit = 78
 const usageExit = 64
+
+// Loaded where they are needed: a primary needs none of them, and would be half as large again.
+const loadApp = () => import('./app.ts')
+const loadSimulator = () => import('./simulator/server.ts')
 
 const help = `Usage: sluice [command]
 
@@ -58,25 +62,67 @@ function readVersion(): string {
 }
 
 async function serve(): Promise<void> {
+  if (cluster.isWorker) return work()
   const config = loadConfig()
-  if (!config.apiKey) {
+  const { apiKey } = config
+  if (!apiKey) {
     throw new ConfigError([
       'set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_FILE); to try Sluice without a key: npm run demo',
     ])
   }
   const logger = createLogger(config.telemetry.log_level)
-  const app = await startApp({ ...config, apiKey: config.apiKey }, logger)
+  if (config.server.workers > 1) return primary({ ...config, apiKey }, logger)
+  const { startApp } = await loadApp()
+  const app = await startApp({ ...config, apiKey }, logger)
+  logger.info({ url: app.url }, 'listening')
   stopOnSignals(app, () => flushLogs(logger))
-  // A defect outside every stream: the state of the process is unknown, but its streams can still end properly.
+  stopOnDefects(app, logger)
+}
+
+/** Serves no streams itself. */
+async function primary(config: Config & { apiKey: string }, logger: Logger): Promise<void> {
+  const workers = runWorkers(config, logger)
+  onStopSignal(workers.stop)
+  const code = await workers.ended
+  logger.info({ code }, 'closed')
+  await flushLogs(logger)
+  process.exit(code)
+}
+
+async function work(): Promise<void> {
+  const { id, config, serve } = await joinPrimary()
+  const logger = createLogger(config.telemetry.log_level).child({ worker: id })
+  const { startApp } = await loadApp()
+  const app = await startApp(config, logger)
+  const stop = stopperOf(app, () => flushLogs(logger))
+  let draining = false
+  function drain(): void {
+    if (!draining) stop()
+    draining = true
+  }
+  serve(app.url, {
+    drain,
+    hurry() {
+      drain()
+      stop()
+    },
+  })
+  stopOnDefects(app, logger)
+}
+
+/** A defect outside every stream: the state of the process is unknown, but its streams can still end properly. */
+function stopOnDefects(app: App, logger: Logger): void {
   process.on('uncaughtException', (error) => {
     logger.fatal({ fault: describeFault(error) }, 'uncaught exception')
+    if (cluster.isWorker) app.leavePort()
     const ended = app.shutDown().then(() => flushLogs(logger))
     ended.then(() => process.exit(1), fail)
   })
 }
 
 async function demo(): Promise<void> {
-  const config = loadConfig()
+  const config = loadSingleConfig()
+  const [{ startApp }, { Simulator }] = await Promise.all([loadApp(), loadSimulator()])
   const simulator = await Simulator.start({ defaults: { delay_ms: 30 } })
   const demoConfig: Config & { apiKey: string } = {
     ...config,
@@ -103,6 +149,10 @@ Ctrl-C stops it.
 }
 
 async function simulate(values: { port?: string; host?: string; defaults?: string }): Promise<void> {
+  const [{ Simulator }, { parseScenario, scenarioFields }] = await Promise.all([
+    loadSimulator(),
+    import('./simulator/scenario.ts'),
+  ])
   const simulator = await Simulator.start({
     port: Number(values.port ?? 8788),
     ...(values.host && { host: values.host }),
@@ -118,13 +168,18 @@ ${fields.join('\n')}
   onStopSignal(() => void simulator.close())
 }
 
-function stopOnSignals(app: App, after: () => Promise<void> = async () => {}): void {
-  onStopSignal(() => {
+function stopOnSignals(app: App, after: () => Promise<void>): void {
+  onStopSignal(stopperOf(app, after))
+}
+
+/** Drains and ends the process; called again, hurries. */
+function stopperOf(app: App, after: () => Promise<void>): () => void {
+  return () => {
     app
       .shutDown()
       .then(after)
       .then(() => process.exit(0), fail)
-  })
+  }
 }
 
 function onStopSignal(stop: () => void): void {

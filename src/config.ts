@@ -1,133 +1,10 @@
 import { readFileSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { parse as parseYaml } from 'yaml'
-import { z } from 'zod'
-import { disconnectPolicies, maxTokens, modelName } from './core/request.ts'
-import { logLevels } from './telemetry/logger.ts'
-
-/**
- * Every setting, its default and its limits. A commented copy of the defaults is `config/sluice.yaml`; the reference in
- * `docs/configuration.md` is generated from that file.
- */
-const milliseconds = (standard: number, least = 1) =>
-  z
-    .int()
-    .min(least)
-    .max(2 ** 31 - 1)
-    .default(standard)
-const bytes = (standard: number) =>
-  z
-    .int()
-    .min(1024)
-    .max(2 ** 40)
-    .default(standard)
-const list = <T extends z.ZodType>(item: T) =>
-  z.preprocess((value) => (typeof value === 'string' ? splitList(value) : value), z.array(item)).default([])
-
-const origin = z.string().refine((value) => URL.canParse(value) && new URL(value).origin === value, {
-  message: 'must be an exact origin such as https://app.example.com, without path or trailing slash',
-})
-
-const price = z.strictObject({
-  input: z.number().min(0),
-  output: z.number().min(0),
-  cache_read: z.number().min(0),
-  cache_write_5m: z.number().min(0),
-  cache_write_1h: z.number().min(0),
-})
-
-const configSchema = z.strictObject({
-  server: section({
-    host: z.string().min(1).default('127.0.0.1'),
-    port: z.int().min(0).max(65535).default(8787),
-    cors_origins: list(origin),
-    allowed_hosts: list(z.string().min(1)),
-    trusted_proxies: list(z.string().min(1)),
-    max_body_bytes: bytes(10 * 1024 * 1024),
-    headers_timeout_ms: milliseconds(10_000, 100),
-    request_timeout_ms: milliseconds(30_000, 100),
-    drain_ms: milliseconds(30_000, 0),
-  }),
-  upstream: section({
-    base_url: z.url({ protocol: /^https?$/ }).default('https://api.anthropic.com'),
-    default_model: modelName.default('claude-opus-5-5'),
-    default_max_tokens: maxTokens.min(1).default(8192),
-    connect_timeout_ms: milliseconds(5_000, 10),
-    max_event_bytes: bytes(2 * 1024 * 1024),
-    prices: z.record(modelName, price).default({}),
-  }),
-  timeouts: section({
-    headers_ms: milliseconds(30_000, 10),
-    first_event_ms: milliseconds(120_000, 10),
-    silence_ms: milliseconds(45_000, 10),
-    stall_ms: milliseconds(300_000, 10),
-    total_ms: milliseconds(900_000, 10),
-  }),
-  retry: section({
-    max_attempts: z.int().min(0).max(10).default(2),
-    budget_ms: milliseconds(10_000, 0),
-    max_retry_after_ms: milliseconds(5_000, 0),
-  }),
-  recovery: section({
-    max_attempts: z.literal(0, 'only 0 for now: answers are not continued after content yet').default(0),
-  }),
-  streams: section({
-    on_disconnect: z.enum(disconnectPolicies).default('grace'),
-    grace_ms: milliseconds(15_000, 0),
-    retention_ms: milliseconds(300_000, 0),
-    key_ttl_ms: milliseconds(86_400_000, 1_000),
-    max_bytes: bytes(16 * 1024 * 1024),
-    max_total_bytes: bytes(512 * 1024 * 1024),
-    max_streams: z.int().min(1).max(1_000_000).default(5_000),
-    max_lag_ms: milliseconds(500, 10),
-    commit_after_ms: milliseconds(1_000, 0),
-    heartbeat_ms: milliseconds(15_000, 10),
-    client_stall_ms: milliseconds(30_000, 10),
-  }),
-  store: section({
-    url: z
-      .url({ protocol: /^rediss?$/, hostname: /./, error: 'must be a redis:// or rediss:// URL with a host' })
-      .refine(isRedisUrl, 'has a path that is no database number, or a % that is none of an encoded character')
-      .optional(),
-    durability: z.enum(['durable', 'fast']).default('durable'),
-    prefix: z
-      .string()
-      .regex(/^[\w.-]{1,64}$/, 'must be 1 to 64 letters, digits, dots, dashes and underscores')
-      .default('sluice'),
-  }),
-  access: section({
-    mode: z.literal('none').optional(),
-  }),
-  telemetry: section({
-    log_level: z.enum(logLevels).default('info'),
-  }),
-})
-
-type Settings = z.output<typeof configSchema>
+import { contradictions, type Settings, settingsSchema } from './settings.ts'
 
 export interface Config extends Settings {
   /** From the environment only; never printed. */
   readonly apiKey: string | undefined
-}
-
-/** A section may be left out whole, as may any key of it. */
-function section<T extends z.ZodRawShape>(shape: T) {
-  return z.strictObject(shape).prefault({} as never)
-}
-
-/** What the client would only find out when it connects. */
-function isRedisUrl(text: string): boolean {
-  if (!URL.canParse(text)) return false
-  const { pathname, username, password } = new URL(text)
-  const encoded = [username, password].every((part) => !/%(?![0-9a-f]{2})/i.test(part))
-  return encoded && /^\/?\d*$/.test(pathname)
-}
-
-function splitList(text: string): string[] {
-  return text
-    .split(',')
-    .map((each) => each.trim())
-    .filter((each) => each !== '')
 }
 
 /** The configuration cannot work; `faults` says why, one sentence each. */
@@ -148,6 +25,7 @@ const shortNames: Record<string, readonly [section: string, key: string]> = {
   ANTHROPIC_BASE_URL: ['upstream', 'base_url'],
   PORT: ['server', 'port'],
   HOST: ['server', 'host'],
+  WORKERS: ['server', 'workers'],
   LOG_LEVEL: ['telemetry', 'log_level'],
   CORS_ORIGINS: ['server', 'cors_origins'],
 }
@@ -166,12 +44,17 @@ export function loadConfig(env: Env = process.env): Config {
   if (apiKey !== undefined && !/^[\x21-\x7e]+$/.test(apiKey)) {
     faults.push('ANTHROPIC_API_KEY: holds a character that no key has (a blank, or an ellipsis of an example)')
   }
-  const parsed = configSchema.safeParse(tree)
+  const parsed = settingsSchema.safeParse(tree)
   for (const issue of parsed.error?.issues ?? []) faults.push(`${issue.path.join('.') || 'file'}: ${issue.message}`)
   if (!parsed.success || faults.length > 0) throw new ConfigError(faults)
   const impossible = contradictions(parsed.data)
   if (impossible.length > 0) throw new ConfigError(impossible)
   return { ...parsed.data, apiKey }
+}
+
+/** The same for what runs in one process, however many are configured. */
+export function loadSingleConfig(): Config {
+  return loadConfig({ ...process.env, WORKERS: '1' })
 }
 
 function readTree(env: Env, faults: string[]): Tree {
@@ -225,23 +108,4 @@ function readSecret(env: Env, name: string, faults: string[]): string | undefine
     faults.push(`${name}_FILE: cannot read ${path}`)
     return undefined
   }
-}
-
-/** Settings that are valid each and cannot work together. */
-function contradictions({ server, access }: Settings): string[] {
-  const faults: string[] = []
-  if (!isLoopback(server.host) && access.mode === undefined) {
-    faults.push(
-      `server.host: ${server.host} can be reached from other machines, and anybody there could spend your tokens; ` +
-        'write access.mode: none (SLUICE_ACCESS__MODE=none) if something in front of Sluice keeps them out',
-    )
-  }
-  if (server.headers_timeout_ms > server.request_timeout_ms) {
-    faults.push('server.headers_timeout_ms: must not be longer than server.request_timeout_ms, which includes it')
-  }
-  return faults
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }

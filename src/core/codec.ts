@@ -1,4 +1,4 @@
-import { Delta, type DeltaKind, deltaShapes, escapeJson, sliceDelta } from './delta.ts'
+import { Delta, type DeltaKind, deltaShapes, escapeJson } from './delta.ts'
 import type { ClaudeEvent, LogEvent, PingEvent, UnknownEvent } from './events.ts'
 
 /** Claude's own report of a failure inside a stream, `event: error` on the wire. */
@@ -34,13 +34,10 @@ const shapes: Record<ClaudeEvent['type'], (event: Fields) => boolean> = {
 }
 
 /**
- * Reads the JSON of one event, which lies at `from` to `to` of `line`.
+ * Reads the JSON of one event.
  * @throws MalformedEvent
  */
-export function parseWireEvent(line: string, from = 0, to = line.length): WireEvent {
-  const delta = sliceDelta(line, from, to)
-  if (delta) return delta
-  const json = line.slice(from, to)
+export function parseWireEvent(json: string): WireEvent {
   let event: unknown
   try {
     event = JSON.parse(json)

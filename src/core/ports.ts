@@ -90,16 +90,31 @@ export interface LogStore {
   close(): Promise<void>
 }
 
-/** An open answer of Claude. Iterating gives the events of one upstream read at a time. */
-export interface UpstreamStream extends AsyncIterable<readonly UpstreamEvent[]> {
+/** Where the events of an open answer go. */
+export interface UpstreamSink {
+  /** Takes the events of one upstream read, in order. */
+  onEvents(events: readonly UpstreamEvent[]): void
+  /** Nothing follows: the body ended, or `failure` says why not. */
+  onEnd(failure: SluiceError | undefined): void
+}
+
+/** An open answer of Claude. Events are pushed: a promise for each read would cost as much as the read. */
+export interface UpstreamStream {
   /** Anthropic's `request-id` header. */
   readonly requestId: string | null
   /** Bytes of the body received so far. */
   readonly bytes: number
   /** When the last bytes came, in milliseconds of the monotonic clock. */
   readonly lastByteAt: number
+  /** Gives `sink` all that has come and all that comes. To be called once. */
+  deliver(sink: UpstreamSink): void
+  /** Has what comes wait until `resume`; a little is taken from the socket meanwhile, the rest is Claude's to hold. */
+  pause(): void
+  resume(): void
   /** The answer is whole: let the connection go back to the pool, or close it when upstream does not end it soon. */
   release(): void
+  /** Nobody wants the rest: the sink hears nothing more. */
+  abandon(): void
 }
 
 export interface ForwardedRequest {

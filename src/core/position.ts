@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
+import { randomText } from './random.ts'
 
 /** A new stream id: 128 random bits, so that knowing one stream says nothing about another. */
 export function newStreamId(): string {
-  return `s_${randomBytes(16).toString('base64url')}`
+  return `s_${randomText(16)}`
 }
 
 export const streamIdPattern = /^s_[A-Za-z0-9_-]{22}$/

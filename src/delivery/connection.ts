@@ -9,12 +9,13 @@ import { recutter, Smoother } from './smooth.ts'
 
 /** A client's socket, as far as a connection knows it. */
 export interface Outlet {
-  /** Bytes written that the client has not taken yet. */
+  /** All bytes that have been written, and those of them that the client has not taken yet. */
+  readonly writtenBytes: number
   readonly pendingBytes: number
   /** @returns false when the client lags: no more is written until `Connection.resume` is called */
   write(text: string): boolean
-  /** Ends the response after what has been written. */
-  end(): void
+  /** Ends the response with `text`, after what has been written. */
+  end(text: string): void
   /** Cuts the connection. */
   destroy(): void
 }
@@ -38,6 +39,10 @@ export interface ConnectionOptions {
 const eventsPerRead = 512
 /** A write ends with the event that passes this: what a client that does not read may hold, beside one event. */
 const charactersPerWrite = 64 * 1024
+/** How often to look whether a client that lags takes anything, in milliseconds. */
+const lookMs = 100
+/** How often what is smoothed may go on, in milliseconds. */
+const smoothMs = 20
 /** Reads in a row that give nothing to write before others get their turn. */
 const silentReads = 16
 
@@ -58,8 +63,8 @@ export class Connection implements Swept {
   #blocked = false
   #ended = false
   #lastWriteAt = 0
-  /** Characters written, and how many of them the client had taken at the last look. */
-  #written = 0
+  /** Something waits for the client to take it; how much it had taken at the last look, and when it last took some. */
+  #lagging = false
   #taken = 0
   #lastProgressAt = 0
 
@@ -79,10 +84,10 @@ export class Connection implements Swept {
    */
   start(outlet: Outlet): boolean {
     this.#outlet = outlet
-    this.#lastWriteAt = this.#lastProgressAt = performance.now()
-    this.#options.sweep.add(this)
+    this.#lastWriteAt = performance.now()
     this.#pump()
-    return this.#written > 0
+    this.#options.sweep.due(this, this.#dueAt(performance.now()))
+    return outlet.writtenBytes > 0
   }
 
   /** The client took what was pending. */
@@ -108,8 +113,7 @@ export class Connection implements Swept {
     const hasId = this.#frames.count > 0 || this.#options.after > 0
     if (!outlet || this.#ended || !hasId) return false
     this.log.expectReaders()
-    this.#write(outlet, reconnectAfter(delayMs))
-    this.#end(outlet)
+    this.#end(outlet, reconnectAfter(delayMs))
     return true
   }
 
@@ -123,22 +127,41 @@ export class Connection implements Swept {
     const event: ErrorEvent = { type: 'error', error: error.toPublic(), partial: true, usage: unknownUsage, timing }
     const frames = new Frames(undefined)
     this.#encode(event, frames)
-    this.#write(outlet, frames.take())
-    this.#end(outlet)
+    this.#end(outlet, frames.take())
   }
 
-  tick(now: number): void {
+  tick(now: number): number {
     const outlet = this.#outlet
-    if (!outlet) return
-    const pending = outlet.pendingBytes
-    const taken = this.#written - pending
-    if (pending === 0 || taken > this.#taken) this.#lastProgressAt = now
-    this.#taken = taken
+    if (!outlet) return now + lookMs
+    this.#look(outlet, now)
     if (this.#smoother) this.#pump()
-    if (now - this.#lastProgressAt >= this.#options.clientStallMs) outlet.destroy()
+    if (this.#lagging && now - this.#lastProgressAt >= this.#options.clientStallMs) outlet.destroy()
     else if (!this.#ended && !this.#blocked && now - this.#lastWriteAt >= this.#options.heartbeatMs) {
       this.#write(outlet, this.#options.format.heartbeat)
     }
+    return this.#dueAt(now)
+  }
+
+  /** Looks more often from now on. */
+  #watch(outlet: Outlet, now: number): void {
+    this.#look(outlet, now)
+    this.#options.sweep.due(this, this.#dueAt(now))
+  }
+
+  /** Notes whether the client takes what there is for it. */
+  #look(outlet: Outlet, now: number): void {
+    const { writtenBytes, pendingBytes } = outlet
+    const taken = writtenBytes - pendingBytes
+    if (taken > this.#taken || !this.#lagging) this.#lastProgressAt = now
+    this.#lagging = pendingBytes > 0
+    this.#taken = taken
+  }
+
+  /** When the clock is next to be looked at. */
+  #dueAt(now: number): number {
+    if (this.#smoother && !this.#ended) return now + smoothMs
+    if (this.#lagging || this.#ended) return now + lookMs
+    return this.#lastWriteAt + this.#options.heartbeatMs
   }
 
   #pump(): void {
@@ -182,21 +205,24 @@ export class Connection implements Swept {
     // Who has seen the end is not connected: what this client has in its place was lost before it reached this log.
     if (frames.ended && frames.count <= this.#options.after) throw new SluiceError('resume_unavailable')
     const text = frames.take()
-    if (text !== '') this.#write(outlet, text)
-    if (frames.ended) this.#end(outlet)
+    if (frames.ended) this.#end(outlet, text)
+    else if (text !== '') this.#write(outlet, text)
     return text !== ''
   }
 
-  #end(outlet: Outlet): void {
+  #end(outlet: Outlet, text: string): void {
     this.#ended = true
     this.#cursor.close()
-    outlet.end()
+    outlet.end(text)
+    // From here on it is for the client to take it.
+    this.#watch(outlet, performance.now())
   }
 
   #write(outlet: Outlet, text: string): void {
-    this.#lastWriteAt = performance.now()
-    this.#written += Buffer.byteLength(text)
+    const now = performance.now()
+    this.#lastWriteAt = now
     this.#blocked = !outlet.write(text)
+    if (!this.#lagging && outlet.pendingBytes > 0) this.#watch(outlet, now)
   }
 }
 

@@ -4,6 +4,7 @@ import { agUi } from '../formats/ag-ui.ts'
 import { agUiReader } from '../formats/ag-ui-request.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
+import { takeBody } from './body.ts'
 import { keyOf } from './headers.ts'
 
 export interface AgUiRoutesOptions extends Defaults {
@@ -20,7 +21,7 @@ export function agUiRoutes(
   const read = agUiReader(options)
 
   app.post('/ag-ui', async (request, reply) => {
-    const { message, echo, onDisconnect = options.on_disconnect } = read(request.body)
+    const { message, echo, onDisconnect = options.on_disconnect } = read(takeBody(request))
     const key = keyOf(request)
     const begun = await streams.begin({ request: message, onDisconnect, key, requestId: request.id, echo })
     return attacher.attachWhenOpen(request, reply, begun, { format: agUi })

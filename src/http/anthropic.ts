@@ -6,6 +6,7 @@ import { check, type MessageRequest, maxTokens, modelName } from '../core/reques
 import { anthropic, anthropicError } from '../formats/anthropic.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
+import { takeBody } from './body.ts'
 import { keyOf } from './headers.ts'
 import { type ErrorShape, type HttpLog, withErrorShape } from './server.ts'
 
@@ -38,13 +39,15 @@ export function anthropicRoutes(
   log: HttpLog,
 ): Promise<void> {
   return withErrorShape(app, log, errorShape, (scope) => {
-    scope.addHook('onRequest', async (request, reply) => {
+    scope.addHook('onRequest', (request, reply, done) => {
       reply.header('request-id', request.id)
+      done()
     })
 
     scope.post('/v1/messages', async (request, reply) => {
-      check(messagesBody, request.body)
-      const { stream, ...body } = request.body as MessageRequest & { stream?: boolean }
+      const asking = takeBody(request)
+      check(messagesBody, asking)
+      const { stream, ...body } = asking as MessageRequest & { stream?: boolean }
       const message: MessageRequest = { ...body, ...dialectOf(request) }
       const asked = { request: message, key: keyOf(request), requestId: request.id }
       const begun = await streams.begin({ ...asked, onDisconnect: 'cancel' })
@@ -76,7 +79,7 @@ function queryOf({ url }: FastifyRequest): string {
   return query && query.length <= 2_048 ? `?${query}` : ''
 }
 
-const dialect = z.looseObject({
+const dialect = z.object({
   'anthropic-beta': z
     .string()
     .regex(/^[\x21-\x7e ]{0,4096}$/)
@@ -89,7 +92,9 @@ const dialect = z.looseObject({
 
 /** The two headers that decide how Claude reads a request; no other header of a client goes upstream. */
 function dialectOf(request: FastifyRequest): Pick<MessageRequest, 'betas' | 'version'> {
-  const { 'anthropic-beta': list, 'anthropic-version': version } = check(dialect, request.headers)
+  const { headers } = request
+  const asked = { 'anthropic-beta': headers['anthropic-beta'], 'anthropic-version': headers['anthropic-version'] }
+  const { 'anthropic-beta': list, 'anthropic-version': version } = check(dialect, asked)
   return {
     ...(list && { betas: list.split(',').map((each) => each.trim()) }),
     ...(version && { version }),

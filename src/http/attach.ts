@@ -7,8 +7,9 @@ import { type Message, snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { reconnectAfter } from '../core/sse.ts'
 import type { Sweep } from '../core/sweep.ts'
-import { Connection, type Outlet } from '../delivery/connection.ts'
+import { Connection } from '../delivery/connection.ts'
 import type { Begun } from '../run/streams.ts'
+import { ResponseOutlet } from './outlet.ts'
 import type { HttpLog } from './server.ts'
 
 export interface AttachOptions {
@@ -211,10 +212,10 @@ export class Attacher {
       open: () => {
         reply.hijack()
         if (!alive) return
-        raw.on('drain', () => connection.resume())
         raw.writeHead(200, { ...streamHeaders(reply, format), 'x-stream-id': log.id })
         // The head goes out with the first frames where there are some, which saves a system call.
-        if (!connection.start(outletOf(reply))) raw.flushHeaders()
+        const outlet = new ResponseOutlet(raw, () => connection.resume())
+        if (!connection.start(outlet)) raw.flushHeaders()
       },
     }
   }
@@ -229,16 +230,5 @@ function streamHeaders(reply: FastifyReply, format: Format): OutgoingHttpHeaders
     'cache-control': 'no-cache, no-transform',
     'x-accel-buffering': 'no',
     ...format.headers,
-  }
-}
-
-function outletOf({ raw }: FastifyReply): Outlet {
-  return {
-    get pendingBytes() {
-      return raw.writableLength
-    },
-    write: (text) => raw.write(text),
-    end: () => raw.end(),
-    destroy: () => raw.destroy(),
   }
 }

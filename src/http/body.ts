@@ -1,4 +1,4 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { SluiceError } from '../core/errors.ts'
 
 /** Claude's own schemas stay far below this; `[` repeated a million times stalls JSON.parse for 400 ms. */
@@ -13,6 +13,8 @@ const CLOSE_BRACE = 0x7d
 const COMMA = 0x2c
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /** Half of a surrogate pair written as an escape: valid JSON, but not a string that Claude would take. */
 const surrogateEscape = /\\u[dD][89a-fA-F]/
@@ -34,7 +36,7 @@ export function acceptJsonOnly(app: FastifyInstance): void {
     if (isTooComplex(bytes)) return done(new SluiceError('body_too_complex'))
     let text: string
     try {
-      text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+      text = utf8.decode(bytes)
     } catch {
       return done(new SluiceError('invalid_json'))
     }
@@ -44,6 +46,16 @@ export function acceptJsonOnly(app: FastifyInstance): void {
       else done(null, surrogateEscape.test(text) ? wellFormed(value) : value)
     })
   })
+}
+
+/**
+ * The body of a request, which is let go: a request lives as long as its response, a stream may take an hour, and there
+ * are thousands of them.
+ */
+export function takeBody(request: FastifyRequest): unknown {
+  const { body } = request
+  request.body = undefined
+  return body
 }
 
 /** One pass over the bytes, before the parser recurses and the schema visits every value. */

@@ -5,6 +5,7 @@ import { chatReader, isChatBody } from '../formats/ai-sdk-request.ts'
 import { formats } from '../formats/registry.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
+import { takeBody } from './body.ts'
 import { keyOf } from './headers.ts'
 import { type StreamRoutesOptions, streamPost } from './streams.ts'
 
@@ -21,7 +22,7 @@ export function chatRoutes(
 
   app.post('/api/chat', async (request, reply) => {
     if (!isChatBody(request.body)) return post(request, reply)
-    const { message, options: chosen, chatId, continues } = read(request.body)
+    const { message, options: chosen, chatId, continues } = read(takeBody(request))
     const begun = await streams.begin({
       request: message,
       onDisconnect: chosen.on_disconnect ?? options.on_disconnect,

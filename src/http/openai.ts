@@ -6,6 +6,7 @@ import { openaiRequest } from '../formats/openai-request.ts'
 import { chatCompletion } from '../formats/openai-response.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher } from './attach.ts'
+import { takeBody } from './body.ts'
 import { keyOf } from './headers.ts'
 import { type ErrorShape, type HttpLog, withErrorShape } from './server.ts'
 
@@ -19,7 +20,7 @@ export function openaiRoutes(
 ): Promise<void> {
   return withErrorShape(app, log, errorShape, (scope) => {
     scope.post('/v1/chat/completions', async (request, reply) => {
-      const { message, echo, stream } = openaiRequest(request.body, defaults)
+      const { message, echo, stream } = openaiRequest(takeBody(request), defaults)
       const asked = { request: message, key: keyOf(request), requestId: request.id, echo }
       const begun = await streams.begin({ ...asked, onDisconnect: 'cancel' })
       if (stream) return attacher.attachWhenOpen(request, reply, begun, { format: openai })

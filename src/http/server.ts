@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import cors from '@fastify/cors'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { describeFault, type ErrorCode, errorTable, SluiceError } from '../core/errors.ts'
+import { randomText } from '../core/random.ts'
 import { acceptJsonOnly } from './body.ts'
 
 export interface ServerOptions {
@@ -21,6 +21,7 @@ export interface ServerOptions {
 
 /** What the HTTP layer reports; never a body, never a header. */
 export interface HttpLog {
+  isLevelEnabled(level: 'debug'): boolean
   debug(fields: object, message: string): void
   error(fields: object, message: string): void
 }
@@ -49,11 +50,12 @@ export async function createServer(options: ServerOptions, log: HttpLog): Promis
     frameworkErrors: (error, request, reply) => sendError(reply, request, toHttpError(error)),
   })
 
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
     reply.header('x-content-type-options', 'nosniff')
-    if (!isAllowedHost(request.headers.host, options.allowed_hosts)) throw new SluiceError('host_not_allowed')
-    if (isForeignPage(request, options.cors_origins)) throw new SluiceError('origin_not_allowed')
+    if (!isAllowedHost(request.headers.host, options.allowed_hosts)) return done(new SluiceError('host_not_allowed'))
+    if (isForeignPage(request, options.cors_origins)) return done(new SluiceError('origin_not_allowed'))
+    done()
   })
   if (options.cors_origins.length > 0) await app.register(cors, corsOptions(options.cors_origins))
   acceptJsonOnly(app)
@@ -62,12 +64,15 @@ export async function createServer(options: ServerOptions, log: HttpLog): Promis
     answerError(thrown, request, reply, log, ownShape),
   )
   app.setNotFoundHandler((request, reply) => sendError(reply, request, new SluiceError('route_not_found')))
-  app.addHook('onResponse', async (request, reply) => {
+  if (log.isLevelEnabled('debug')) app.addHook('onResponse', logRequest)
+  return app
+
+  function logRequest(request: FastifyRequest, reply: FastifyReply, done: () => void): void {
     const { method, id, routeOptions } = request
     const duration_ms = Math.round(reply.elapsedTime)
     log.debug({ request_id: id, method, route: routeOptions.url, status: reply.statusCode, duration_ms }, 'request')
-  })
-  return app
+    done()
+  }
 }
 
 function corsOptions(origins: readonly string[]) {
@@ -161,7 +166,7 @@ function toHttpError(thrown: FastifyError | Error): SluiceError {
 }
 
 function newRequestId(): string {
-  return `req_${randomBytes(12).toString('base64url')}`
+  return `req_${randomText(12)}`
 }
 
 /** A caller's own request id is kept when nothing can be injected by it. */

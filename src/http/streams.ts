@@ -8,6 +8,7 @@ import { type Defaults, type DisconnectPolicy, requestReader, type StreamOptions
 import { type FormatName, formats } from '../formats/registry.ts'
 import type { Streams } from '../run/streams.ts'
 import type { Attacher, View } from './attach.ts'
+import { takeBody } from './body.ts'
 import { headerOf, keyOf } from './headers.ts'
 import { checkPosition, requestedPosition } from './position.ts'
 
@@ -92,7 +93,7 @@ export function streamPost(streams: Streams, attacher: Attacher, options: Stream
   const read = requestReader(Object.keys(formats), options)
 
   return async function post(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
-    const { message, options: chosen } = read.fromBody(request.body)
+    const { message, options: chosen } = read.fromBody(takeBody(request))
     const view = viewOf(chosen)
     const detached = wantsJson(request)
     const onDisconnect = chosen.on_disconnect ?? (detached ? 'finish' : options.on_disconnect)

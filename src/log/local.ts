@@ -2,7 +2,7 @@ import type { SluiceError } from '../core/errors.ts'
 import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Cursor } from '../core/ports.ts'
 import { ArchivedLog } from './archived.ts'
-import { PackedEvents, type Reader } from './packed.ts'
+import { EventLines, type Reader } from './lines.ts'
 
 export interface LocalLogSignals {
   /** The number of open cursors changed; not told once the log is sealed. */
@@ -18,7 +18,7 @@ export interface LocalLogSignals {
 export class LocalLog {
   /** Let go at the end: it holds the whole request, images and all, which a finished log must not. */
   #signals: LocalLogSignals | undefined
-  readonly #events = new PackedEvents()
+  readonly #events = new EventLines()
   readonly #wakes = new Map<Reader, () => void>()
   #terminal: TerminalEvent | undefined
   #loss: SluiceError | undefined
@@ -56,7 +56,7 @@ export class LocalLog {
     if (last && isTerminal(last)) this.#terminal = last
     this.#events.push(events)
     this.#wakeAll()
-    this.#pack()
+    this.#events.dropLatest()
     const signals = this.#signals
     if (this.#terminal) this.#signals = undefined
     signals?.onGrown()
@@ -81,7 +81,6 @@ export class LocalLog {
       },
       close: () => {
         if (!this.#wakes.delete(reader)) return
-        this.#pack()
         this.#signals?.onReaders(this.#wakes.size)
       },
     }
@@ -102,9 +101,5 @@ export class LocalLog {
 
   #wakeAll(): void {
     for (const wake of this.#wakes.values()) wake()
-  }
-
-  #pack(): void {
-    this.#events.pack(this.#wakes.keys(), this.#terminal !== undefined)
   }
 }

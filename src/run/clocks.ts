@@ -24,13 +24,22 @@ export interface Progress {
   readonly lastEventAt: number | undefined
 }
 
-/** The clock that ends an attempt at `now`, if one does. `total_ms` is the run's own. */
-export function expiredClock(timeouts: Timeouts, progress: Progress, now: number): Clock | undefined {
+/** A clock, and when it ends the attempt unless something happens before, in milliseconds of the monotonic clock. */
+export interface Deadline {
+  readonly clock: Clock
+  readonly at: number
+}
+
+/** The first of the clocks that run. `total_ms` is the run's own. */
+export function nextDeadline(timeouts: Timeouts, progress: Progress): Deadline {
   const { sentAt, headersAt, lastByteAt, lastEventAt } = progress
-  if (headersAt === undefined) return now - sentAt >= timeouts.headers_ms ? 'headers_ms' : undefined
-  if (now - lastByteAt >= timeouts.silence_ms) return 'silence_ms'
-  if (lastEventAt === undefined) return now - headersAt >= timeouts.first_event_ms ? 'first_event_ms' : undefined
-  return now - lastEventAt >= timeouts.stall_ms ? 'stall_ms' : undefined
+  if (headersAt === undefined) return { clock: 'headers_ms', at: sentAt + timeouts.headers_ms }
+  const silence: Deadline = { clock: 'silence_ms', at: lastByteAt + timeouts.silence_ms }
+  const other: Deadline =
+    lastEventAt === undefined
+      ? { clock: 'first_event_ms', at: headersAt + timeouts.first_event_ms }
+      : { clock: 'stall_ms', at: lastEventAt + timeouts.stall_ms }
+  return silence.at <= other.at ? silence : other
 }
 
 export const clockErrors: Record<Clock, ErrorCode> = {

@@ -18,24 +18,54 @@ export interface PumpTarget {
  * Moves one answer into the log, a batch per upstream read, until `message_stop`: nothing else proves that it is whole.
  * @returns why the answer is not whole; `undefined` when it is
  */
-export async function pump(stream: UpstreamStream, target: PumpTarget): Promise<SluiceError | undefined> {
+export function pump(stream: UpstreamStream, target: PumpTarget): Promise<SluiceError | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<SluiceError | undefined>()
   const { log, ledger } = target
   const held: LogEvent[] = []
-  for await (const batch of stream) {
+
+  function end(failure?: SluiceError): void {
+    if (failure) stream.abandon()
+    else stream.release()
+    resolve(failure)
+  }
+
+  function fail(fault: unknown): void {
+    stream.abandon()
+    reject(fault)
+  }
+
+  /** @param whole what was stored ends with `message_stop` */
+  function stored(whole: boolean): void {
+    if (whole) end()
+    else if (stream.bytes > target.maxBytes) end(new SluiceError('limit_exceeded', { reason: 'max_bytes' }))
+  }
+
+  function take(batch: readonly UpstreamEvent[]): void {
     const admitted = admit(batch, held, ledger)
-    if (batch.some((event) => event.type !== 'ping')) target.onEvents()
+    if (admitted.length > 0 || batch.some((event) => event.type !== 'ping')) target.onEvents()
     addProgress(admitted, target)
     const whole = admitted.at(-1)?.type === 'message_stop'
-    if (whole && !ledger.begun) return new SluiceError('upstream_protocol', { reason: 'no message_start' })
-    const stored = admitted.length > 0 ? log.append(admitted) : undefined
-    if (stored) await stored
-    if (whole) {
-      stream.release()
-      return undefined
-    }
-    if (stream.bytes > target.maxBytes) return new SluiceError('limit_exceeded', { reason: 'max_bytes' })
+    if (whole && !ledger.begun) return void end(new SluiceError('upstream_protocol', { reason: 'no message_start' }))
+    const storing = admitted.length > 0 ? log.append(admitted) : undefined
+    if (!storing) return void stored(whole)
+    stream.pause()
+    storing.then(() => {
+      stored(whole)
+      stream.resume()
+    }, fail)
   }
-  return new SluiceError('upstream_truncated', { reason: 'eof' })
+
+  stream.deliver({
+    onEvents(batch) {
+      try {
+        take(batch)
+      } catch (fault) {
+        fail(fault)
+      }
+    },
+    onEnd: (failure) => resolve(failure ?? new SluiceError('upstream_truncated', { reason: 'eof' })),
+  })
+  return promise
 }
 
 /**

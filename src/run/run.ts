@@ -1,14 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError, toSluiceError } from '../core/errors.ts'
 import type { CancelledBy, Echo, TerminalEvent } from '../core/events.ts'
-import type { LogStore, OwnerSignals, StreamLog, Upstream, UpstreamStream } from '../core/ports.ts'
+import type { LogStore, OwnerSignals, StreamLog, Upstream } from '../core/ports.ts'
 import { newStreamId } from '../core/position.ts'
 import type { RunReport } from '../core/report.ts'
 import type { DisconnectPolicy, MessageRequest } from '../core/request.ts'
 import type { Sweep, Swept } from '../core/sweep.ts'
 import type { Price } from '../core/usage.ts'
+import { AttemptState } from './attempt.ts'
 import { type Attempt, firstAttempt, nextAttempt, type Outcome, type RetryOptions } from './attempts.ts'
-import { clockErrors, expiredClock, type Progress, type Timeouts } from './clocks.ts'
+import { clockErrors, type Timeouts } from './clocks.ts'
 import { Ledger } from './ledger.ts'
 import { pump } from './pump.ts'
 
@@ -40,6 +41,9 @@ export interface RunOptions {
   readonly alias?: string | undefined
 }
 
+/** A run that does not end when it is told to is told again, so many milliseconds later. */
+const remindMs = 100
+
 /** Why a run ends before Claude does. */
 type Ending = { readonly cancelled: CancelledBy } | { readonly error: SluiceError }
 
@@ -66,6 +70,8 @@ export class Run implements OwnerSignals, Swept {
   /** Since when nobody reads; `undefined` while somebody does. */
   #lonelySince: number | undefined = this.#ledger.startedAt
   #hadReader = false
+  /** No clock runs any more. */
+  #over = false
   #upstreamBytes = 0
   #upstreamRequestId: string | null = null
 
@@ -76,9 +82,9 @@ export class Run implements OwnerSignals, Swept {
     this.opened = this.#opening.promise
     const { id = newStreamId(), key, alias } = options
     this.log = context.store.create(id, { owner: this, key, alias })
-    context.sweep.add(this)
+    context.sweep.due(this, this.#dueAt())
     this.ended = this.#generate().catch((fault) => {
-      context.sweep.delete(this)
+      this.#leaveSweep()
       this.#logging.resolve()
       this.#opening.resolve(toSluiceError(fault))
       throw fault
@@ -89,6 +95,7 @@ export class Run implements OwnerSignals, Swept {
     this.#lonelySince = count > 0 ? undefined : performance.now()
     if (count > 0) this.#hadReader = true
     else if (this.#options.onDisconnect === 'cancel') this.#end({ cancelled: 'client' })
+    else this.#hurry()
   }
 
   async onStop(): Promise<void> {
@@ -107,18 +114,43 @@ export class Run implements OwnerSignals, Swept {
     await Promise.allSettled([this.ended])
   }
 
-  tick(now: number): void {
-    const { timeouts, graceMs } = this.#context
-    if (now - this.#ledger.startedAt >= timeouts.total_ms) {
-      this.#end({ error: new SluiceError('total_timeout', { reason: 'total_ms' }) })
+  tick(now: number): number {
+    if (now >= this.#totalAt) this.#end({ error: new SluiceError('total_timeout', { reason: 'total_ms' }) })
+    if (now >= this.#abandonedAt) this.#end({ cancelled: 'client' })
+    const next = this.#attempt?.deadline(this.#context.timeouts)
+    if (next && now >= next.at) {
+      this.#attempt?.interrupt.abort(new SluiceError(clockErrors[next.clock], { reason: next.clock }))
     }
-    // Before anybody came, `cancel` waits as long as `grace` does: one client may open a stream for another to read.
+    const at = this.#dueAt()
+    return at > now ? at : now + remindMs
+  }
+
+  /** A new phase has begun: its deadline may come before the one that the sweep knows of. */
+  #hurry(): void {
+    if (!this.#over) this.#context.sweep.due(this, this.#dueAt())
+  }
+
+  #leaveSweep(): void {
+    this.#over = true
+    this.#context.sweep.delete(this)
+  }
+
+  /** When a clock is next to be looked at. */
+  #dueAt(): number {
+    const attempt = this.#attempt?.deadline(this.#context.timeouts)
+    return Math.min(this.#totalAt, this.#abandonedAt, attempt?.at ?? Number.POSITIVE_INFINITY)
+  }
+
+  get #totalAt(): number {
+    return this.#ledger.startedAt + this.#context.timeouts.total_ms
+  }
+
+  /** When the absence of readers ends the run. */
+  get #abandonedAt(): number {
     const policy = this.#options.onDisconnect
-    const patience = policy === 'cancel' && this.#hadReader ? 0 : graceMs
-    const abandoned = this.#lonelySince !== undefined && now - this.#lonelySince >= patience
-    if (abandoned && policy !== 'finish') this.#end({ cancelled: 'client' })
-    const clock = this.#attempt?.progress && expiredClock(timeouts, this.#attempt.progress, now)
-    if (clock) this.#attempt?.interrupt.abort(new SluiceError(clockErrors[clock], { reason: clock }))
+    if (this.#lonelySince === undefined || policy === 'finish') return Number.POSITIVE_INFINITY
+    // Before anybody came, `cancel` waits as long as `grace` does: one client may open a stream for another to read.
+    return this.#lonelySince + (policy === 'cancel' && this.#hadReader ? 0 : this.#context.graceMs)
   }
 
   /** The first reason to end wins; the attempt under way is interrupted and the pump sees why. */
@@ -145,7 +177,7 @@ export class Run implements OwnerSignals, Swept {
     if (this.#ending && 'error' in this.#ending) failure = this.#ending.error
     const now = performance.now()
     const terminal = this.#terminal(failure, now)
-    this.#context.sweep.delete(this)
+    this.#leaveSweep()
     await log.append([terminal])
     this.#opening.resolve(terminal.type === 'error' ? failure : undefined)
     return {
@@ -174,15 +206,20 @@ export class Run implements OwnerSignals, Swept {
     try {
       if (delayMs > 0) await delay(delayMs, undefined, { signal })
       state.sentAt = performance.now()
+      this.#hurry()
       const stream = await this.#context.upstream.open(this.#options.request, signal)
       state.opened(stream)
+      this.#hurry()
       return await pump(stream, {
         log: this.log,
         ledger: this.#ledger,
         progressOf: this.#options.progress ? this.#options.request.max_tokens : undefined,
         maxBytes: this.#context.maxBytes - this.#upstreamBytes,
         onEvents: () => {
-          state.lastEventAt = performance.now()
+          const first = state.lastEventAt === undefined
+          state.lastEventAt = stream.lastByteAt
+          if (!first) return
+          this.#hurry()
           this.#opening.resolve(undefined)
         },
       })
@@ -202,27 +239,5 @@ export class Run implements OwnerSignals, Swept {
     if (this.#ending && 'cancelled' in this.#ending) return { type: 'cancelled', by: this.#ending.cancelled, usage }
     if (failure) return { type: 'error', error: failure.toPublic(), partial: ledger.contentSent, usage, timing }
     return ledger.done(now, this.#context.prices.get(this.#options.request.model), this.#upstreamRequestId)
-  }
-}
-
-/** The attempt under way: how to interrupt it, and what its clocks look at. */
-class AttemptState {
-  readonly interrupt = new AbortController()
-  sentAt: number | undefined
-  headersAt: number | undefined
-  lastEventAt: number | undefined
-  stream: UpstreamStream | undefined
-
-  opened(stream: UpstreamStream): void {
-    this.stream = stream
-    this.headersAt = performance.now()
-  }
-
-  /** `undefined` while the attempt waits to be sent. */
-  get progress(): Progress | undefined {
-    const { sentAt, headersAt, lastEventAt, stream } = this
-    return sentAt === undefined
-      ? undefined
-      : { sentAt, headersAt, lastEventAt, lastByteAt: stream?.lastByteAt ?? sentAt }
   }
 }

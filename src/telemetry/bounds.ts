@@ -5,18 +5,23 @@ import { getHeapStatistics } from 'node:v8'
 export interface ProcessBounds {
   /** File descriptors it may have open, sockets included. */
   readonly openFiles: number
-  /** Memory it may take before the kernel kills it. */
+  /** Memory it may take before the kernel kills it, or one of its like. */
   readonly memoryBytes: number
   /** What V8's old generation may grow to before V8 aborts the process. */
   readonly oldBytes: number
 }
 
-export function processBounds(): ProcessBounds {
+/** @param workers how many processes such as this one share the memory of the machine or container */
+export function processBounds(workers = 1): ProcessBounds {
   const total = totalmem()
   const constrained = process.constrainedMemory()
   // Without a limit it is 0, or on cgroups v1 a number far beyond any machine.
   const memoryBytes = constrained > 0 && constrained < total ? constrained : total
-  return { openFiles: openFiles(), memoryBytes, oldBytes: oldGenerationBytes(memoryBytes) }
+  return {
+    openFiles: openFiles(),
+    memoryBytes: Math.floor(memoryBytes / workers),
+    oldBytes: oldGenerationBytes(memoryBytes),
+  }
 }
 
 const MiB = 2 ** 20
@@ -55,6 +60,11 @@ export interface StreamLimits {
 export interface Allowance extends StreamLimits {
   /** Client connections at a time; more are closed as they come. */
   readonly max_connections: number
+}
+
+/** What one of so many workers may take of what all together may. */
+export function shareOf({ max_streams, max_total_bytes }: StreamLimits, workers: number): StreamLimits {
+  return { max_streams: Math.ceil(max_streams / workers), max_total_bytes: Math.floor(max_total_bytes / workers) }
 }
 
 /** Descriptors for all but streams: libraries, pipes, log, store, sockets that are being closed. A fresh process has 30. */

@@ -1,71 +1,45 @@
-import Anthropic from '@anthropic-ai/sdk'
 import { SluiceError } from '../core/errors.ts'
 import type { ForwardedRequest, Upstream, UpstreamStream } from '../core/ports.ts'
 import type { MessageRequest } from '../core/request.ts'
 import { connectionError, openError } from './failures.ts'
+import { createSdk, PushedResponse, type SdkOptions, StreamTargets, statusErrorOf } from './sdk.ts'
 import { EventStream } from './stream.ts'
-import { createPool, StreamingResponse, streamingFetch } from './transport.ts'
+import { createPool, type ResponseHeaders, StreamingResponse, send } from './transport.ts'
 
-/** Where the SDK's warnings go; they come without the details it adds, which hold headers and bodies. */
-export interface SdkLog {
-  warn(message: string): void
-}
+export type { SdkLog } from './sdk.ts'
 
-export interface AnthropicOptions {
-  readonly apiKey: string
-  readonly baseUrl: string
+export interface AnthropicOptions extends SdkOptions {
   readonly connectTimeoutMs: number
   readonly maxEventBytes: number
   /** For requests that are answered at once, in milliseconds. */
   readonly forwardTimeoutMs: number
-  readonly log: SdkLog
 }
 
 /**
  * Claude through the official SDK, which owns key, URL, headers, error classes and request ids. Its retries and
- * time-outs are off: the run is the only one to decide on either. The stream is read below the SDK, which swallows
- * pings, takes any end for a good one and has no way to say that bytes stopped coming.
+ * time-outs are off: the run is the only one to decide on either. Streams are opened and read below the SDK, which
+ * swallows pings, takes any end for a good one and has no way to say that bytes stopped coming.
  */
 export function anthropicUpstream(options: AnthropicOptions): Upstream {
   const pool = createPool(options.connectTimeoutMs)
-  const { log } = options
-  const client = new Anthropic({
-    apiKey: options.apiKey,
-    authToken: null,
-    baseURL: options.baseUrl,
-    maxRetries: 0,
-    // The SDK's timer ends at the response headers; the run's headers clock is always the earlier one.
-    timeout: 24 * 3600 * 1000,
-    fetch: streamingFetch(pool),
-    openTelemetry: false,
-    logLevel: 'warn',
-    logger: {
-      error: (message) => log.warn(message),
-      warn: (message) => log.warn(message),
-      info: () => {},
-      debug: () => {},
-    },
-  })
+  const client = createSdk(options, pool)
+  const targets = new StreamTargets(client)
 
   async function open(request: MessageRequest, signal: AbortSignal): Promise<UpstreamStream> {
     const { betas, version, user_profile_id, workspace_id, ...body } = request
-    const response = await client
-      .post('/v1/messages', {
-        body: { ...body, stream: true },
-        headers: {
-          accept: 'text/event-stream',
-          ...requestHeaders({ betas, version }),
-          ...(typeof user_profile_id === 'string' && { 'anthropic-user-profile-id': user_profile_id }),
-          ...(typeof workspace_id === 'string' && { 'anthropic-workspace-id': workspace_id }),
-        },
-        signal,
-        stream: true,
-      })
-      .asResponse()
-      .catch(rethrow)
-    if (!(response instanceof StreamingResponse)) {
-      throw new SluiceError('upstream_protocol', { reason: `status ${response.status}` })
-    }
+    const asked = targets.for({
+      accept: 'text/event-stream',
+      ...requestHeaders({ betas, version }),
+      ...(typeof user_profile_id === 'string' && { 'anthropic-user-profile-id': user_profile_id }),
+      ...(typeof workspace_id === 'string' && { 'anthropic-workspace-id': workspace_id }),
+    })
+    const target = asked instanceof Promise ? await asked.catch(rethrow) : asked
+    if (signal.aborted) throw aborted()
+    const asking = { ...target, method: 'POST', body: JSON.stringify({ ...body, stream: true }) } as const
+    const response = await send(pool, asking, signal).catch((error) => {
+      throw signal.aborted ? aborted() : connectionError(error, 'upstream_unreachable')
+    })
+    if (!(response instanceof StreamingResponse)) throw await refusalOf(response)
     const unreadable = whyUnreadable(response.headers)
     if (unreadable) {
       response.control.abort(new Error(unreadable))
@@ -81,7 +55,7 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
       .request({ method: method === 'GET' ? 'get' : 'post', path, body: request.body, headers, timeout })
       .asResponse()
       .catch(rethrow)
-    return response instanceof StreamingResponse ? readJson(response, timeout) : response.json()
+    return response instanceof PushedResponse ? readJson(response.pushed, timeout) : response.json()
   }
 
   return { open, forward, close: () => pool.destroy() }
@@ -95,11 +69,21 @@ function requestHeaders({ betas, version }: Pick<ForwardedRequest, 'betas' | 've
 }
 
 /** A 200 that is no event stream: a gateway that ignores `stream`, a login page, something compressed. */
-function whyUnreadable(headers: Headers): string | undefined {
+function whyUnreadable(headers: ResponseHeaders): string | undefined {
   const encoding = headers.get('content-encoding')?.toLowerCase() ?? 'identity'
   if (encoding !== 'identity') return 'content-encoding'
   const type = headers.get('content-type')?.toLowerCase() ?? 'text/event-stream'
   return type.startsWith('text/event-stream') ? undefined : 'content-type'
+}
+
+/** A response without a stream: a failure, or a success that has no content. */
+async function refusalOf(response: Response): Promise<SluiceError> {
+  if (response.ok) return new SluiceError('upstream_protocol', { reason: `status ${response.status}` })
+  return openError(await statusErrorOf(response))
+}
+
+function aborted(): SluiceError {
+  return new SluiceError('upstream_error', { reason: 'aborted' })
 }
 
 function rethrow(thrown: unknown): never {

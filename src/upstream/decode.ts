@@ -1,5 +1,6 @@
 import { MalformedEvent, parseWireEvent, type WireEvent } from '../core/codec.ts'
 import { SluiceError } from '../core/errors.ts'
+import { DeltaSlicer } from './slice.ts'
 
 const LF = 0x0a
 const CR = 0x0d
@@ -16,12 +17,9 @@ export class EventDecoder {
   /** Bytes behind the last line break, in the pieces they came in: joining them per read would cost O(n²). */
   #rest: Uint8Array[] = []
   #restBytes = 0
-  /** The one data line of the event under way, and where in it the data lies. */
-  #line: string | undefined
-  #from = 0
-  #to = 0
-  /** The data of an event that came in several lines or reads. */
-  #held: string | undefined
+  readonly #slicer = new DeltaSlicer()
+  /** The data of the event under way: lines joined by line breaks. */
+  #data: string | undefined
   #dataLength = 0
   #skipLf = false
   #atStart = true
@@ -74,13 +72,18 @@ export class EventDecoder {
     if (text.includes('\r')) text = text.replace(/\r\n?/g, '\n')
 
     for (let from = 0; from < text.length; ) {
+      const delta = this.#data === undefined ? this.#slicer.slice(text, from) : undefined
+      if (delta) {
+        if (this.#slicer.end - from > this.#maxEventBytes) throw protocolError('event too long')
+        events.push(delta)
+        from = this.#slicer.end
+        continue
+      }
       const to = text.indexOf('\n', from)
       if (to === from) this.#dispatch(events)
       else if (text.startsWith('data', from)) this.#takeData(text, from + 4, to)
       from = to + 1
     }
-    // What a half-read event has so far must outlive the text of this read.
-    if (this.#line !== undefined) this.#hold(this.#line.slice(this.#from, this.#to))
   }
 
   /** @param from behind the letters `data` on the line, which may yet be another field's name */
@@ -89,30 +92,17 @@ export class EventDecoder {
     const begin = Math.min(to, text.charCodeAt(from + 1) === BLANK ? from + 2 : from + 1)
     this.#dataLength += to - begin + 1
     if (this.#dataLength > this.#maxEventBytes) throw protocolError('event too long')
-    if (this.#line === undefined && this.#held === undefined) {
-      // The common case by far: one data line, parsed where it lies.
-      this.#line = text
-      this.#from = begin
-      this.#to = to
-    } else {
-      if (this.#line !== undefined) this.#hold(this.#line.slice(this.#from, this.#to))
-      this.#hold(text.slice(begin, to))
-    }
-  }
-
-  #hold(data: string): void {
-    this.#held = this.#held === undefined ? data : `${this.#held}\n${data}`
-    this.#line = undefined
+    const line = text.slice(begin, to)
+    this.#data = this.#data === undefined ? line : `${this.#data}\n${line}`
   }
 
   #dispatch(events: WireEvent[]): void {
-    const line = this.#line
-    const held = this.#held
-    this.#line = this.#held = undefined
+    const data = this.#data
+    this.#data = undefined
     this.#dataLength = 0
+    if (!data) return
     try {
-      if (line !== undefined && this.#to > this.#from) events.push(parseWireEvent(line, this.#from, this.#to))
-      else if (held) events.push(parseWireEvent(held))
+      events.push(parseWireEvent(data))
     } catch (thrown) {
       throw thrown instanceof MalformedEvent ? protocolError(thrown.message) : thrown
     }

@@ -1,7 +1,7 @@
 import type { WireError, WireEvent } from '../core/codec.ts'
 import { SluiceError, toSluiceError } from '../core/errors.ts'
 import type { UpstreamEvent } from '../core/events.ts'
-import type { UpstreamStream } from '../core/ports.ts'
+import type { UpstreamSink, UpstreamStream } from '../core/ports.ts'
 import { EventDecoder } from './decode.ts'
 import { connectionError, streamError } from './failures.ts'
 import type { BodyControl, BodySink, StreamingResponse } from './transport.ts'
@@ -12,11 +12,8 @@ const maxWaitingReads = 16
 /** How long upstream may take to end a response after its last event before the socket is closed instead of reused. */
 const releaseMs = 250
 
-type Batch = readonly UpstreamEvent[]
-type Read = IteratorResult<Batch, undefined>
-
-/** One open answer: decodes what the socket pushes, hands it out batch by batch. */
-export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batch, undefined> {
+/** One open answer: decodes what the socket pushes, and pushes it on, a batch for each socket read. */
+export class EventStream implements UpstreamStream, BodySink {
   readonly requestId: string | null
   bytes = 0
   lastByteAt = performance.now()
@@ -24,15 +21,19 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
   readonly #decoder: EventDecoder
   readonly #control: BodyControl
   readonly #signal: AbortSignal
-  readonly #onAbort = () => this.#giveUp(new SluiceError('upstream_error', { reason: 'aborted' }))
+  readonly #onAbort = () => this.#giveUp(abortFailure(this.#signal))
+  readonly #onRead = () => this.#decode()
   /** Bytes of the socket read under way. */
   #unread: Uint8Array[] = []
-  #waiting: Batch[] = []
-  #reader: PromiseWithResolvers<Read> | undefined
+  /** Batches that came while nobody took them. */
+  #waiting: (readonly UpstreamEvent[])[] = []
+  #sink: UpstreamSink | undefined
+  #paused = true
   #failure: SluiceError | undefined
   /** The socket has nothing more for us. */
   #ended = false
-  #released = false
+  /** The sink has all it gets. */
+  #over = false
 
   constructor(response: StreamingResponse, maxEventBytes: number, signal: AbortSignal) {
     this.requestId = response.headers.get('request-id')
@@ -44,32 +45,30 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
     if (signal.aborted) this.#onAbort()
   }
 
-  [Symbol.asyncIterator](): this {
-    return this
+  deliver(sink: UpstreamSink): void {
+    this.#sink = sink
+    this.resume()
   }
 
-  async next(): Promise<Read> {
+  pause(): void {
+    this.#paused = true
+  }
+
+  resume(): void {
+    this.#paused = false
     const waiting = this.#waiting
     if (waiting.length > 0) {
-      // All at once: one by one, a log slower than Claude would stay that many reads behind.
       this.#waiting = []
       if (waiting.length >= maxWaitingReads) this.#control.resume()
-      return { value: waiting.length === 1 ? (waiting[0] as Batch) : waiting.flat(), done: false }
+      if (this.#over) return
+      // All at once: one by one, a log slower than Claude would stay that many reads behind.
+      this.#sink?.onEvents(waiting.length === 1 ? (waiting[0] as UpstreamEvent[]) : waiting.flat())
     }
-    if (this.#failure) throw this.#failure
-    if (this.#ended) return { value: undefined, done: true }
-    this.#reader = Promise.withResolvers()
-    return this.#reader.promise
-  }
-
-  /** Called when the consumer leaves early, by `break`, `return` or an exception. */
-  async return(): Promise<Read> {
-    if (!this.#released) this.#giveUp(new SluiceError('upstream_error', { reason: 'abandoned' }))
-    return { value: undefined, done: true }
+    this.#tellEnd()
   }
 
   release(): void {
-    this.#released = true
+    this.#over = true
     this.#signal.removeEventListener('abort', this.#onAbort)
     if (this.#ended) return
     const timer = setTimeout(() => {
@@ -78,23 +77,40 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
     timer.unref()
   }
 
+  abandon(): void {
+    this.#over = true
+    this.#giveUp(new SluiceError('upstream_error', { reason: 'abandoned' }))
+  }
+
   /** Claude sends an HTTP chunk per event, and a socket read may hold hundreds: they are decoded together. */
   onBytes(bytes: Uint8Array): void {
     this.bytes += bytes.length
-    if (this.#unread.push(bytes) === 1) queueMicrotask(() => this.#decode())
+    if (this.#unread.push(bytes) === 1) queueMicrotask(this.#onRead)
+  }
+
+  onEnd(): void {
+    this.#decode()
+    this.#take((events) => this.#decoder.end(events))
+    this.#end()
+  }
+
+  onError(error: Error): void {
+    this.#decode()
+    this.#end(connectionError(error, 'upstream_truncated'))
   }
 
   #decode(): void {
-    const bytes = this.#unread.length === 1 ? (this.#unread[0] as Uint8Array) : Buffer.concat(this.#unread)
+    const unread = this.#unread
+    if (unread.length === 0) return
     this.#unread = []
-    if (bytes.length === 0) return
     this.lastByteAt = performance.now()
+    const bytes = unread.length === 1 ? (unread[0] as Uint8Array) : Buffer.concat(unread)
     this.#take((events) => this.#decoder.feed(bytes, events))
   }
 
   /** Delivers what `decode` finds, up to the first thing that ends the stream. */
   #take(decode: (events: WireEvent[]) => void): void {
-    if (this.#failure || this.#released) return
+    if (this.#failure || this.#over) return
     const events: WireEvent[] = []
     let failure: SluiceError | undefined
     try {
@@ -106,31 +122,14 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
     if (error >= 0) failure = streamError((events[error] as WireError).error, this.requestId)
     this.#deliver((error >= 0 ? events.slice(0, error) : events) as UpstreamEvent[])
     if (!failure) return
-    this.#fail(failure)
+    this.#end(failure)
     this.#control.abort(failure)
   }
 
-  onEnd(): void {
-    this.#decode()
-    this.#take((events) => this.#decoder.end(events))
-    this.#finish()
-    this.#reader?.resolve({ value: undefined, done: true })
-    this.#reader = undefined
-  }
-
-  onError(error: Error): void {
-    this.#decode()
-    this.#fail(connectionError(error, 'upstream_truncated'))
-  }
-
-  #deliver(batch: Batch): void {
-    if (batch.length === 0) return
-    if (this.#reader) {
-      this.#reader.resolve({ value: batch, done: false })
-      this.#reader = undefined
-    } else if (this.#waiting.push(batch) === maxWaitingReads) {
-      this.#control.pause()
-    }
+  #deliver(events: readonly UpstreamEvent[]): void {
+    if (events.length === 0) return
+    if (!this.#paused) this.#sink?.onEvents(events)
+    else if (this.#waiting.push(events) === maxWaitingReads) this.#control.pause()
   }
 
   /** Our side wants no more: what waits is dropped and the socket closed. */
@@ -138,19 +137,26 @@ export class EventStream implements UpstreamStream, BodySink, AsyncIterator<Batc
     this.#unread = []
     this.#waiting = []
     const wasOpen = !this.#ended
-    this.#fail(failure)
+    this.#end(failure)
     if (wasOpen) this.#control.abort(failure)
   }
 
-  #fail(failure: SluiceError): void {
-    this.#finish()
-    this.#failure ??= failure
-    this.#reader?.reject(this.#failure)
-    this.#reader = undefined
-  }
-
-  #finish(): void {
+  #end(failure?: SluiceError): void {
     this.#ended = true
     this.#signal.removeEventListener('abort', this.#onAbort)
+    this.#failure ??= failure
+    this.#tellEnd()
   }
+
+  /** The end comes behind everything that waits. */
+  #tellEnd(): void {
+    if (!this.#ended || this.#over || !this.#sink || this.#paused || this.#waiting.length > 0) return
+    this.#over = true
+    this.#sink.onEnd(this.#failure)
+  }
+}
+
+/** A clock says itself what it is; any other abort is whoever ended the run, and knows better than the stream why. */
+function abortFailure({ reason }: AbortSignal): SluiceError {
+  return reason instanceof SluiceError ? reason : new SluiceError('upstream_error', { reason: 'aborted' })
 }

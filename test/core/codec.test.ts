@@ -27,7 +27,7 @@ describe('parseWireEvent', () => {
         ? { type: 'error', error: { type: event.error.type, message: event.error.message } }
         : event,
     )
-    expect(lines.map((line) => plain(parseWireEvent(line, 5)))).toEqual(expected)
+    expect(lines.map((line) => plain(parseWireEvent(line.slice(5))))).toEqual(expected)
   })
 
   it('makes no ordinary object of any delta of text, thinking or tool input', () => {

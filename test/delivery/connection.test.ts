@@ -16,6 +16,7 @@ const text = (value: string): LogEvent => new Delta('text', 0, value)
 /** A client's socket that takes what it is told to take. */
 class FakeOutlet implements Outlet {
   readonly writes: string[] = []
+  writtenBytes = 0
   pendingBytes = 0
   /** What `write` answers. */
   takesMore = true
@@ -26,11 +27,13 @@ class FakeOutlet implements Outlet {
 
   write(text: string): boolean {
     this.writes.push(text)
+    this.writtenBytes += text.length
     if (this.stuck) this.pendingBytes += text.length
     return this.takesMore
   }
 
-  end(): void {
+  end(text: string): void {
+    if (text !== '') this.write(text)
     this.ends++
   }
 

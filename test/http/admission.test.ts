@@ -2,7 +2,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { refuseUnderPressure } from '../../src/http/admission.ts'
 import { createServer, withErrorShape } from '../../src/http/server.ts'
 
-const log = { debug: () => {}, error: () => {} }
+const log = { isLevelEnabled: () => false, debug: () => {}, error: () => {} }
 
 /** A server under pressure for as long as `pressure.reason` says so. */
 async function serverUnder(pressure: { reason: string | undefined }) {

@@ -1,13 +1,19 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { errorTable } from '../../src/core/errors.ts'
-import { clockErrors, expiredClock, type Progress, type Timeouts } from '../../src/run/clocks.ts'
+import { type Clock, clockErrors, nextDeadline, type Progress, type Timeouts } from '../../src/run/clocks.ts'
 
 const timeouts: Timeouts = { headers_ms: 30, first_event_ms: 120, silence_ms: 45, stall_ms: 300, total_ms: 900 }
 const sent: Progress = { sentAt: 1_000, headersAt: undefined, lastByteAt: 1_000, lastEventAt: undefined }
 const opened: Progress = { ...sent, headersAt: 1_010, lastByteAt: 1_010 }
 
-it.each<[string, Progress, number, ReturnType<typeof expiredClock>]>([
+/** The clock that has run out by `now`. */
+function expiredClock(timeouts: Timeouts, progress: Progress, now: number): Clock | undefined {
+  const { clock, at } = nextDeadline(timeouts, progress)
+  return now >= at ? clock : undefined
+}
+
+it.each<[string, Progress, number, Clock | undefined]>([
   ['before the headers, just in time', sent, 1_029, undefined],
   ['before the headers, late', sent, 1_030, 'headers_ms'],
   ['silent after the headers, just in time', opened, 1_054, undefined],

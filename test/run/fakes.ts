@@ -60,11 +60,16 @@ function answer(ready: Promise<void>): UpstreamStream {
     requestId: 'req_test',
     bytes: wholeBody.length,
     lastByteAt: performance.now(),
-    release() {},
-    async *[Symbol.asyncIterator]() {
-      await ready
-      yield decode(wholeBody) as UpstreamEvent[]
+    deliver(sink) {
+      ready.then(
+        () => sink.onEvents(decode(wholeBody) as UpstreamEvent[]),
+        (failure) => sink.onEnd(failure),
+      )
     },
+    pause() {},
+    resume() {},
+    release() {},
+    abandon() {},
   }
 }
 

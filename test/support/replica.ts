@@ -77,7 +77,7 @@ const defaults = {
 }
 
 function cleanEnvironment(): NodeJS.ProcessEnv {
-  const ours = /^(SLUICE_|ANTHROPIC_|REDIS_URL$|PORT$|HOST$|LOG_LEVEL$|CORS_ORIGINS$|NODE_OPTIONS$)/
+  const ours = /^(SLUICE_|ANTHROPIC_|REDIS_URL$|PORT$|HOST$|WORKERS$|LOG_LEVEL$|CORS_ORIGINS$|NODE_OPTIONS$)/
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours.test(name)))
 }
 

@@ -1,5 +1,5 @@
 import { expect, it, onTestFinished } from 'vitest'
-import { allowanceOf, oldGenerationBytes, processBounds } from '../../src/telemetry/bounds.ts'
+import { allowanceOf, oldGenerationBytes, processBounds, shareOf } from '../../src/telemetry/bounds.ts'
 import { PressureGauge, watchPressure } from '../../src/telemetry/pressure.ts'
 import { eventually } from '../support/client.ts'
 
@@ -176,4 +176,11 @@ it.each([
 it('has a number of connections to give to the kernel where files are unlimited', () => {
   const unlimited = { ...ample, openFiles: Number.POSITIVE_INFINITY }
   expect(allowanceOf(unlimited, wanted, () => {})).toEqual({ ...wanted, max_connections: 1_000_000 })
+})
+
+it('gives each of several workers its share of memory and limits, and all the files it may open', () => {
+  const [alone, one] = [processBounds(), processBounds(3)]
+  expect(one).toEqual({ ...alone, memoryBytes: Math.floor(alone.memoryBytes / 3) })
+  expect(shareOf(wanted, 1)).toEqual(wanted)
+  expect(shareOf({ max_streams: 10, max_total_bytes: 1_000 }, 3)).toEqual({ max_streams: 4, max_total_bytes: 333 })
 })

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import type { Delta } from '../../src/core/delta.ts'
+import type { UpstreamEvent } from '../../src/core/events.ts'
 import { EventStream } from '../../src/upstream/stream.ts'
 import type { BodySink, StreamingResponse } from '../../src/upstream/transport.ts'
 
@@ -29,15 +30,44 @@ function open() {
   return { calls, stream, push }
 }
 
-it('gives a consumer that was busy everything that has come meanwhile, in order, as one batch', async () => {
+/** Takes what is delivered; a batch each. */
+function receiver() {
+  const batches: string[][] = []
+  return {
+    batches,
+    onEvents: (events: readonly UpstreamEvent[]) => void batches.push(events.map((event) => (event as Delta).text)),
+    onEnd() {},
+  }
+}
+
+const numbers = (count: number) => Array.from({ length: count }, (_, n) => `${n}`)
+
+it('gives a sink that comes late everything that has come meanwhile, in order, as one batch', async () => {
   const { calls, stream, push } = open()
-  for (let n = 0; n < 16; n++) await push(`${n}`)
+  const sink = receiver()
+  for (const text of numbers(16)) await push(text)
   // So much waits and no more: then it is for the socket to wait.
   expect(calls).toEqual(['pause'])
-  const { value } = await stream.next()
-  expect(value?.map((event) => (event as Delta).text)).toEqual(Array.from({ length: 16 }, (_, n) => `${n}`))
+  stream.deliver(sink)
+  expect(sink.batches).toEqual([numbers(16)])
   expect(calls).toEqual(['pause', 'resume'])
   await push('last')
-  expect((await stream.next()).value).toHaveLength(1)
+  expect(sink.batches).toEqual([numbers(16), ['last']])
+  expect(calls).toEqual(['pause', 'resume'])
+})
+
+it('holds events back while it is paused, a little in memory and the rest in the socket', async () => {
+  const { calls, stream, push } = open()
+  const sink = receiver()
+  stream.deliver(sink)
+  stream.pause()
+  for (const text of numbers(15)) await push(text)
+  expect([sink.batches, calls]).toEqual([[], []])
+  stream.resume()
+  expect([sink.batches, calls]).toEqual([[numbers(15)], []])
+  stream.pause()
+  for (const text of numbers(20)) await push(text)
+  stream.resume()
+  expect(sink.batches[1]).toEqual(numbers(20))
   expect(calls).toEqual(['pause', 'resume'])
 })

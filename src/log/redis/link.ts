@@ -52,6 +52,8 @@ export interface LinkOptions {
 const maxPending = 20_000
 /** A new connection that has not come up after so long is given up for another, in milliseconds. */
 const connectMs = 3_000
+/** How late a missing reply, or a missing connection, may be noticed, in milliseconds. */
+const lookMs = 25
 /** The inbox hears its own replica every 1.5 s; when it has heard nothing for so long, it is deaf, in milliseconds. */
 const deafMs = 5_000
 
@@ -80,7 +82,7 @@ export class RedisLink implements Swept {
     this.#listener.on('error', (error: Error) => this.#complain(error))
     this.#listener.on('ready', () => void this.#listen())
     void this.#connect(this.#listener)
-    options.sweep.add(this)
+    options.sweep.due(this, 0)
   }
 
   /** Since when commands can be sent, in milliseconds of the monotonic clock; `undefined` when they cannot. */
@@ -112,7 +114,12 @@ export class RedisLink implements Swept {
     return this.#client.isReady ? performance.now() : this.#lastUpAt
   }
 
-  tick(now: number): void {
+  tick(now: number): number {
+    this.#look(now)
+    return now + lookMs
+  }
+
+  #look(now: number): void {
     if (this.#client.isReady) this.#lastUpAt = now
     const [oldest] = this.#pending
     const unanswered = oldest !== undefined && now - oldest.sentAt >= this.#options.timeoutMs

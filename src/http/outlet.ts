@@ -1,0 +1,56 @@
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Outlet } from '../delivery/connection.ts'
+
+/**
+ * The body of one response. Behind the head, pieces go to the socket as HTTP/1.1 chunks of our own making: one string
+ * and one write each, where `response.write` makes three and gathers them, which is a tenth of what a frame costs.
+ * @see https://www.rfc-editor.org/rfc/rfc9112.html#name-chunked-transfer-coding
+ */
+export class ResponseOutlet implements Outlet {
+  readonly #response: ServerResponse
+  readonly #onDrain: () => void
+  /** Where chunks go directly, once the head is out; HTTP/1.0 and HTTP/2 have no chunks. */
+  #socket: Socket | undefined
+  writtenBytes = 0
+
+  /** @param onDrain called when the client has taken what it lagged behind with */
+  constructor(response: ServerResponse, onDrain: () => void) {
+    this.#response = response
+    this.#onDrain = onDrain
+    response.on('drain', onDrain)
+  }
+
+  get pendingBytes(): number {
+    return this.#response.writableLength
+  }
+
+  write(text: string): boolean {
+    const bytes = Buffer.byteLength(text)
+    this.writtenBytes += bytes
+    if (this.#socket) return this.#socket.write(`${bytes.toString(16)}\r\n${text}\r\n`)
+    // The head goes out with the first piece, which saves a system call.
+    const taken = this.#response.write(text)
+    this.#findSocket()
+    return taken
+  }
+
+  end(text: string): void {
+    this.writtenBytes += Buffer.byteLength(text)
+    this.#response.end(text)
+  }
+
+  destroy(): void {
+    this.#response.destroy()
+  }
+
+  /** A response that was asked for before another one on the same connection has ended has no socket yet. */
+  #findSocket(): void {
+    const { socket, chunkedEncoding } = this.#response
+    if (!socket || !chunkedEncoding) return
+    this.#socket = socket
+    socket.on('drain', this.#onDrain)
+    // The connection may be kept alive for the next request.
+    this.#response.once('close', () => socket.off('drain', this.#onDrain))
+  }
+}

@@ -1,0 +1,107 @@
+import cluster, { type Worker } from 'node:cluster'
+import { once } from 'node:events'
+import type { Logger } from 'pino'
+import type { Config } from './config.ts'
+import { Supervisor, type WorkerEvents, type WorkerProcess } from './supervisor.ts'
+import { processBounds } from './telemetry/bounds.ts'
+
+type AppConfig = Config & { apiKey: string }
+
+/** What a primary says to a worker after its configuration. */
+type Order = 'drain' | 'hurry'
+
+/** Of V8, in its own unit. */
+const MiB = 2 ** 20
+
+/**
+ * Starts `server.workers` processes that serve behind one port, and watches them; this one only accepts connections and
+ * hands them out in turn. Streams last long, so that a fair share of connections is a fair share of the work.
+ * @returns the exit code, once all are gone
+ */
+export function runWorkers(config: AppConfig, log: Logger): { stop(): void; ended: Promise<number> } {
+  const { workers, drain_ms } = config.server
+  cluster.schedulingPolicy = cluster.SCHED_RR
+  // Each would take V8's share of the whole memory for its own.
+  const heapMiB = Math.max(1, Math.floor(processBounds().oldBytes / workers / MiB))
+  cluster.setupPrimary({ execArgv: [...process.execArgv, `--max-old-space-size=${heapMiB}`] })
+  const supervisor = new Supervisor({ workers, drainMs: drain_ms, log, start: (on) => startWorker(config, on) })
+  return { stop: () => supervisor.stop(), ended: supervisor.ended }
+}
+
+/** The configuration is sent, not read again: its files may say something else by the time that a worker is replaced. */
+function startWorker(config: AppConfig, { onUp, onGone }: WorkerEvents): WorkerProcess {
+  const worker = cluster.fork()
+  rescueConnections(worker)
+  worker.once('message', onUp)
+  worker.once('exit', onGone)
+  // A message to one that is just going is lost, and its end is told all the same. One without a pid never began.
+  worker.on('error', () => worker.process.pid === undefined && onGone(1))
+  worker.send(config)
+  return {
+    id: worker.id,
+    pid: worker.process.pid,
+    send: (order: Order) => void worker.send(order),
+    kill: () => void worker.process.kill('SIGKILL'),
+  }
+}
+
+/** What Node sends with a connection; the worker that takes it repeats `seq` as `ack`. */
+interface Handout {
+  readonly act?: string
+  readonly seq: number
+}
+
+/**
+ * Node forgets the connection that it has just handed to a worker when that one dies before it has taken it: its client
+ * would wait for ever (one at each death under load, Node 24). Here it goes to another worker.
+ */
+function rescueConnections(worker: Worker): void {
+  const untaken = new Map<number, { handout: Handout; connection: { close(): void } }>()
+  const { process } = worker
+  const send = process.send.bind(process) as (...all: unknown[]) => boolean
+  process.send = (handout: Handout, ...rest: unknown[]) => {
+    if (handout.act === 'newconn') untaken.set(handout.seq, { handout, connection: rest[0] as { close(): void } })
+    return send(handout, ...rest)
+  }
+  process.on('internalMessage', ({ ack }: { ack?: number }) => ack !== undefined && untaken.delete(ack))
+  function handOn(): void {
+    // What it has said at last is still to be read. Node tells of no `disconnect` while a connection is on its way.
+    if (process.connected) return void setImmediate(handOn)
+    const heir = Object.values(cluster.workers ?? {}).find((each) => each?.isConnected())
+    for (const { handout, connection } of untaken.values()) {
+      if (heir) heir.process.send(handout as never, connection as never)
+      else connection.close()
+    }
+  }
+  worker.once('exit', handOn)
+}
+
+/** In a worker: which one this is, what it is to do, and the way to tell its primary. */
+export interface Primary {
+  readonly id: number
+  readonly config: AppConfig
+  /** Says that this worker serves, and hears from then on what it is to do. */
+  serve(url: string, handlers: Record<Order, () => void>): void
+}
+
+export async function joinPrimary(): Promise<Primary> {
+  const { worker } = cluster
+  if (!worker) throw new Error('only a worker has a primary')
+  const [config] = (await once(process, 'message')) as [AppConfig]
+  return {
+    id: worker.id,
+    config,
+    serve(url, handlers) {
+      // A signal to the whole process group reaches workers as well; the primary counts it, once for all.
+      process.on('SIGTERM', () => {})
+      process.on('SIGINT', () => {})
+      worker.once('disconnect', () => {
+        // The primary is dead, and Node would end this process at once.
+        worker.exitedAfterDisconnect = true
+        handlers.drain()
+      })
+      process.on('message', (order: Order) => handlers[order]())
+      worker.send(url)
+    },
+  }
+}
