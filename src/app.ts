@@ -52,10 +52,6 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     logger.warn(lowered, 'limits lowered to what this process can bear'),
   )
   const limits = { ...config.streams, ...allowed }
-  const pressure = watchPressure(bounds, limits.max_lag_ms, (reason) => {
-    if (reason) logger.warn({ reason }, 'under pressure, new streams are refused')
-    else logger.info('no longer under pressure')
-  })
   const sweep = new Sweep()
   const store = await openStore({ ...config, streams: limits }, sweep, logger, (log) => void streams.adopt(log))
   const claude = anthropicUpstream({
@@ -66,6 +62,15 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     forwardTimeoutMs: config.timeouts.headers_ms,
     log: { warn: (message) => logger.warn({ sdk: message }, 'anthropic sdk') },
   })
+  const pressure = watchPressure(
+    bounds,
+    limits.max_lag_ms,
+    () => streams.live,
+    (reason) => {
+      if (reason) logger.warn({ reason }, 'under pressure, new streams are refused')
+      else logger.info('no longer under pressure')
+    },
+  )
   const streams = new Streams({
     upstream: claude,
     store,

@@ -10,6 +10,15 @@ const pausesMs = [100, 500, 1_000, 2_000, 4_000]
 /** How much longer than `drainMs` a worker may take to end before it is killed. */
 const marginMs = 3_000
 
+/** How often a worker that serves gives a sign of life, and how often they are looked for. */
+export const signMs = 1_000
+/**
+ * After so many looks without one a worker is taken to hang, and is killed. Others have its streams after 5 s of that, and
+ * a full collection of garbage takes 0.1 s, but a machine that swaps should not be made to start processes as well. It is
+ * looks that are counted: however long the primary itself is stopped, or the machine suspended, it is one look.
+ */
+const maxMissed = 30
+
 export interface WorkerProcess {
   readonly id: number
   readonly pid: number | undefined
@@ -20,6 +29,7 @@ export interface WorkerProcess {
 export interface WorkerEvents {
   /** It serves. */
   onUp(url: string): void
+  onSign(): void
   onGone(code: number | null, signal?: string): void
 }
 
@@ -34,6 +44,8 @@ export interface SupervisorOptions {
 interface Seat {
   process?: WorkerProcess | undefined
   isUp: boolean
+  /** Looks since its last sign of life. */
+  missed: number
   startedAt: number
   quickDeaths: number
   restart?: NodeJS.Timeout
@@ -49,11 +61,18 @@ export class Supervisor {
   #stopping = false
   #code = 0
   #deadline: NodeJS.Timeout | undefined
+  readonly #watch: NodeJS.Timeout
   readonly #end = Promise.withResolvers<number>()
 
   constructor(options: SupervisorOptions) {
     this.#options = options
-    this.#seats = Array.from({ length: options.workers }, () => ({ isUp: false, startedAt: 0, quickDeaths: 0 }))
+    this.#seats = Array.from({ length: options.workers }, () => ({
+      isUp: false,
+      missed: 0,
+      startedAt: 0,
+      quickDeaths: 0,
+    }))
+    this.#watch = setInterval(() => this.#look(), signMs)
     // What is wrong with all of them is said by one.
     this.#start(this.#seats[0] as Seat)
   }
@@ -67,6 +86,8 @@ export class Supervisor {
   stop(): void {
     const order = this.#stopping ? 'hurry' : 'drain'
     this.#stopping = true
+    // From here on the deadline is all there is.
+    clearInterval(this.#watch)
     for (const { process, restart } of this.#seats) {
       clearTimeout(restart)
       process?.send(order)
@@ -81,6 +102,9 @@ export class Supervisor {
     seat.startedAt = performance.now()
     seat.process = this.#options.start({
       onUp: (url) => this.#onUp(seat, url),
+      onSign: () => {
+        seat.missed = 0
+      },
       onGone: (code, signal) => this.#onGone(seat, code, signal),
     })
   }
@@ -88,12 +112,22 @@ export class Supervisor {
   #onUp(seat: Seat, url: string): void {
     const { log } = this.#options
     seat.isUp = true
+    seat.missed = 0
     log.info({ worker: seat.process?.id, pid: seat.process?.pid }, 'worker is up')
     if (!this.#proven && !this.#stopping) for (const each of this.#seats.slice(1)) this.#start(each)
     this.#proven = true
     if (this.#told || !this.#seats.every(({ isUp }) => isUp)) return
     this.#told = true
     log.info({ url, workers: this.#seats.length }, 'listening')
+  }
+
+  /** Until it serves a worker says nothing, and has as long as it needs. */
+  #look(): void {
+    for (const seat of this.#seats) {
+      if (!seat.isUp || ++seat.missed !== maxMissed) continue
+      this.#options.log.error({ worker: seat.process?.id, silent_ms: maxMissed * signMs }, 'worker hangs: killed')
+      seat.process?.kill()
+    }
   }
 
   #onGone(seat: Seat, code: number | null, signal: string | undefined): void {

@@ -2,7 +2,7 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
-import { Supervisor, type WorkerEvents, type WorkerProcess } from './supervisor.ts'
+import { Supervisor, signMs, type WorkerEvents, type WorkerProcess } from './supervisor.ts'
 import { processBounds } from './telemetry/bounds.ts'
 
 type AppConfig = Config & { apiKey: string }
@@ -29,10 +29,13 @@ export function runWorkers(config: AppConfig, log: Logger): { stop(): void; ende
 }
 
 /** The configuration is sent, not read again: its files may say something else by the time that a worker is replaced. */
-function startWorker(config: AppConfig, { onUp, onGone }: WorkerEvents): WorkerProcess {
+function startWorker(config: AppConfig, { onUp, onSign, onGone }: WorkerEvents): WorkerProcess {
   const worker = cluster.fork()
   rescueConnections(worker)
-  worker.once('message', onUp)
+  worker.once('message', (url: string) => {
+    onUp(url)
+    worker.on('message', onSign)
+  })
   worker.once('exit', onGone)
   // A message to one that is just going is lost, and its end is told all the same. One without a pid never began.
   worker.on('error', () => worker.process.pid === undefined && onGone(1))
@@ -80,7 +83,7 @@ function rescueConnections(worker: Worker): void {
 export interface Primary {
   readonly id: number
   readonly config: AppConfig
-  /** Says that this worker serves, and hears from then on what it is to do. */
+  /** Says that this worker serves and, from time to time, that it lives; hears from then on what it is to do. */
   serve(url: string, handlers: Record<Order, () => void>): void
 }
 
@@ -96,12 +99,16 @@ export async function joinPrimary(): Promise<Primary> {
       process.on('SIGTERM', () => {})
       process.on('SIGINT', () => {})
       worker.once('disconnect', () => {
+        clearInterval(signs)
         // The primary is dead, and Node would end this process at once.
         worker.exitedAfterDisconnect = true
         handlers.drain()
       })
       process.on('message', (order: Order) => handlers[order]())
       worker.send(url)
+      // The primary may have died a moment ago, which is told as `disconnect` only.
+      const signs = setInterval(() => worker.send('alive', () => {}), signMs)
+      signs.unref()
     },
   }
 }

@@ -1,13 +1,17 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Supervisor, type WorkerEvents } from '../src/supervisor.ts'
 
-beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] }))
+const timers = ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] as const
+
+beforeEach(() => void vi.useFakeTimers({ toFake: [...timers, 'performance'] }))
 afterEach(() => void vi.useRealTimers())
 
-/** A worker that does nothing but what the test says. */
+/** A worker that does nothing but what the test says, and tells that it lives. */
 interface Puppet extends WorkerEvents {
   readonly id: number
   readonly heard: string[]
+  /** It gives no sign of life any more. */
+  hang(): void
 }
 
 function supervise(workers: number, drainMs = 30_000) {
@@ -19,7 +23,13 @@ function supervise(workers: number, drainMs = 30_000) {
     drainMs,
     log: { info: say, error: say, fatal: say } as never,
     start(events) {
-      const puppet: Puppet = { ...events, id: started.length + 1, heard: [] }
+      const signs = setInterval(() => events.onSign(), 1_000)
+      const hang = () => clearInterval(signs)
+      const onGone: WorkerEvents['onGone'] = (...how) => {
+        hang()
+        events.onGone(...how)
+      }
+      const puppet: Puppet = { ...events, onGone, id: started.length + 1, heard: [], hang }
       started.push(puppet)
       const kill = () => {
         puppet.heard.push('kill')
@@ -113,6 +123,65 @@ describe('a worker that dies', () => {
     worker(1).onGone(0)
     vi.advanceTimersByTime(60_000)
     expect([started.length, await exitCode()]).toEqual([2, 78])
+  })
+})
+
+describe('a worker that hangs', () => {
+  it('is killed after 30 s without a sign of life, and replaced', () => {
+    const { started, said, worker } = superviseRunning(2)
+    vi.advanceTimersByTime(60_000)
+    worker(2).hang()
+    vi.advanceTimersByTime(29_999)
+    expect(worker(2).heard).toEqual([])
+    vi.advanceTimersByTime(1)
+    expect([worker(1).heard, worker(2).heard]).toEqual([[], ['kill']])
+    expect(said.slice(-2)).toEqual([
+      'worker hangs: killed {"worker":2,"silent_ms":30000}',
+      'worker died {"worker":2,"signal":"SIGKILL","restart_in_ms":100}',
+    ])
+    vi.advanceTimersByTime(100)
+    worker(3).onUp('http://here')
+    vi.advanceTimersByTime(60_000)
+    expect([started.length, worker(3).heard]).toEqual([3, []])
+  })
+
+  it('is left alone when it gives a sign in time', () => {
+    const { worker } = superviseRunning(2)
+    worker(2).hang()
+    for (let n = 0; n < 10; n++) {
+      vi.advanceTimersByTime(29_000)
+      worker(2).onSign()
+    }
+    expect(worker(2).heard).toEqual([])
+  })
+
+  it('is not killed for the time that the primary was stopped itself', () => {
+    const { worker } = superviseRunning(2)
+    // As with a suspended machine: every timer is called once, be it due a thousand times.
+    const { clock } = setTimeout as unknown as { clock: { jump(ms: number): void } }
+    for (let n = 0; n < 5; n++) clock.jump(3_600_000)
+    worker(2).hang()
+    clock.jump(3_600_000)
+    expect([worker(1).heard, worker(2).heard]).toEqual([[], []])
+  })
+
+  it('before it serves has as long as it needs', () => {
+    const { started, worker } = supervise(2)
+    worker(1).hang()
+    vi.advanceTimersByTime(600_000)
+    worker(1).onUp('http://here')
+    vi.advanceTimersByTime(29_000)
+    expect([started.length, worker(1).heard]).toEqual([2, []])
+  })
+
+  it('while it drains has the time for that', () => {
+    const { supervisor, worker } = superviseRunning(2, 600_000)
+    worker(2).hang()
+    supervisor.stop()
+    vi.advanceTimersByTime(602_999)
+    expect(worker(2).heard).toEqual(['drain'])
+    vi.advanceTimersByTime(1)
+    expect(worker(2).heard).toEqual(['drain', 'kill'])
   })
 })
 

@@ -1,4 +1,6 @@
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { eventually, fetchAll, open, parseFrames, type StreamResponse } from './support/client.ts'
 import { expectWholeJsonStream } from './support/invariants.ts'
@@ -7,6 +9,7 @@ import { portOf } from './support/relay.ts'
 import { startReplica, startUpstream } from './support/replica.ts'
 import { sim } from './support/sluice.ts'
 
+const compileCache = join(tmpdir(), 'node-compile-cache')
 const drainMs = 5_000
 const endless = sim({ text: 100_000, delay_ms: 10 })
 
@@ -20,6 +23,8 @@ async function startWorkers(settings: Record<string, string> = {}) {
       ANTHROPIC_BASE_URL: claude.url,
       REDIS_URL: redis.url,
       WORKERS: '2',
+      // Three processes each: most of what these tests take is the compiling of the same modules.
+      NODE_COMPILE_CACHE: compileCache,
       SLUICE_SERVER__DRAIN_MS: String(drainMs),
       ...settings,
     }),
@@ -99,6 +104,32 @@ describe.concurrent('two workers', { timeout: 40_000 }, () => {
     await eventually(() => again.every(workerOf))
     expect(again.map(workerOf).sort()).toEqual([2, 3])
     expect(claude.calls()).toBe(4)
+  })
+
+  it('are each replaced when they hang, and only then', async () => {
+    // Seconds take a tenth of one, so that it is seen after three.
+    const preload = `
+      const real = setInterval
+      globalThis.setInterval = (call, ms) => real(call, ms === 1000 ? 100 : ms)
+      process.on('SIGUSR2', () => {
+        process.getBuiltinModule('fs').writeSync(1, '{"message":"I hang"}\\n')
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
+      })`
+    const hurried = `--import data:text/javascript,${encodeURIComponent(preload)}`
+    await using sluice = await startWorkers({ NODE_OPTIONS: hurried })
+    const { url, primary, first, second, pids } = sluice
+    process.kill(first, 'SIGUSR2')
+    await eventually(() => primary.log.find(({ message }) => message === 'I hang'))
+    // One of the two is handed to the worker that hangs.
+    const asked = Promise.all([1, 2].map(() => ask(url, sim({ text: 3 }))))
+    const [streams] = await Promise.all([asked, eventually(() => pids().has(3), 10_000)])
+    for (const stream of streams)
+      expect(expectWholeJsonStream(parseFrames(await stream.ended))).toMatchObject({ type: 'done' })
+    expect(primary.log.filter(({ level }) => level === 'error')).toMatchObject([
+      { message: 'worker hangs: killed', worker: 1 },
+      { message: 'worker died', worker: 1, signal: 'SIGKILL' },
+    ])
+    expect([first, second].map(isAlive)).toEqual([false, true])
   })
 
   it('take turns, share keys, and serve, stop and resume the streams of one another', async () => {

@@ -1,4 +1,4 @@
-import { Delta, type DeltaKind, deltaShapes, escapeJson } from './delta.ts'
+import { Delta, type DeltaKind, deltaShapes, escapeJson, perBlock } from './delta.ts'
 import type { ClaudeEvent, LogEvent, PingEvent, UnknownEvent } from './events.ts'
 
 /** Claude's own report of a failure inside a stream, `event: error` on the wire. */
@@ -94,12 +94,14 @@ const kindByLetter: ReadonlyMap<string, DeltaKind> = new Map(
   Object.entries(letters).map(([kind, letter]) => [letter, kind as DeltaKind]),
 )
 
+const lineHead = perBlock((kind, index) => `${letters[kind]}${index} `)
+
 /**
  * An event of a log as one line, which `decodeEvent` gives back: Claude's own as JSON, ours as JSON behind a `!`, and
  * deltas as `<letter><index> <payload>`.
  */
 export function encodeEvent(event: LogEvent): string {
-  if (event.type === 'delta') return event.raw ?? `${letters[event.kind]}${event.index} ${event.escaped}`
+  if (event.type === 'delta') return event.raw ?? lineHead(event.kind, event.index) + event.escaped
   return ownTypes.has(event.type) ? `!${JSON.stringify(event)}` : JSON.stringify(event)
 }
 

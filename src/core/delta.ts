@@ -13,8 +13,6 @@ export const deltaShapes: Readonly<Record<DeltaKind, Shape>> = {
   input_json: { type: 'input_json_delta', field: 'partial_json' },
 }
 
-const head = '{"type":"content_block_delta","index":'
-
 /**
  * A piece of text, thinking or tool input. It keeps its payload as the inside of a JSON string literal, the way it
  * came: every format but one puts it into JSON again, and neither unescaping nor escaping is then done per token.
@@ -39,12 +37,24 @@ export class Delta {
   get text(): string {
     return this.escaped.includes('\\') ? (JSON.parse(`"${this.escaped}"`) as string) : this.escaped
   }
+}
 
-  /** Claude's event as JSON. */
-  toJson(): string {
-    if (this.raw !== undefined) return this.raw
-    const { type, field } = deltaShapes[this.kind]
-    return `${head}${this.index},"delta":{"type":"${type}","${field}":"${this.escaped}"}}`
+/** Claude's event up to the payload; `"}}` is what comes behind it. */
+export function eventOpening(kind: DeltaKind, index: number): string {
+  const { type, field } = deltaShapes[kind]
+  return `{"type":"content_block_delta","index":${index},"delta":{"type":"${type}","${field}":"`
+}
+
+/** Blocks beyond this are rare, and their number is upstream's to choose: nothing is kept for them. */
+const maxKnownBlocks = 64
+
+/** Remembers what `make` gives for each kind and block: what comes before a payload is the same for all deltas of a block. */
+export function perBlock(make: (kind: DeltaKind, index: number) => string): (kind: DeltaKind, index: number) => string {
+  const known: Record<DeltaKind, string[]> = { text: [], thinking: [], input_json: [] }
+  return (kind, index) => {
+    if (index >= maxKnownBlocks) return make(kind, index)
+    known[kind][index] ??= make(kind, index)
+    return known[kind][index]
   }
 }
 

@@ -2,6 +2,12 @@ import type { SluiceError } from './errors.ts'
 import type { LogEvent, TerminalEvent, UpstreamEvent } from './events.ts'
 import type { MessageRequest } from './request.ts'
 
+/** Who reads a log. */
+export interface LogReader {
+  /** There is more to read, or never will be. */
+  wake(): void
+}
+
 /** A reader's place in a log. It starts at the first event. */
 export interface Cursor {
   /**
@@ -33,8 +39,8 @@ export interface StreamLog {
   readonly loss: SluiceError | undefined
   /** Adds events in order and wakes the readers, once; none may follow a terminal event. A promise means: wait for it before the next call. */
   append(events: readonly LogEvent[]): void | Promise<void>
-  /** Opens a reader; `wake` is called, synchronously, whenever there is more to read. */
-  cursor(wake: () => void): Cursor
+  /** Opens a place to read from; `reader` is woken, synchronously, whenever there is more to read. */
+  cursor(reader: LogReader): Cursor
   /** All events so far, without counting as a reader. */
   history(): Promise<readonly LogEvent[]>
   /** How it ended, if it has. */

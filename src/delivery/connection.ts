@@ -1,7 +1,7 @@
 import { SluiceError } from '../core/errors.ts'
 import type { ErrorEvent, LogEvent } from '../core/events.ts'
 import type { Encoder, Format, SmoothUnit } from '../core/format.ts'
-import type { Cursor, StreamLog } from '../core/ports.ts'
+import type { Cursor, LogReader, StreamLog } from '../core/ports.ts'
 import { Frames, reconnectAfter } from '../core/sse.ts'
 import type { Sweep, Swept } from '../core/sweep.ts'
 import { noUsage } from '../core/usage.ts'
@@ -35,6 +35,8 @@ export interface ConnectionOptions {
   onFault(fault: unknown): void
 }
 
+const none: readonly LogEvent[] = []
+
 /** Events taken from the log at a time: all of a 64 KB upstream read at full speed. */
 const eventsPerRead = 512
 /** A write ends with the event that passes this: what a client that does not read may hold, beside one event. */
@@ -50,7 +52,7 @@ const silentReads = 16
  * One client reading one log in one format: a cursor, a fold, a socket. A slow client is a cursor that lags. All that a
  * read has at hand goes out in one write.
  */
-export class Connection implements Swept {
+export class Connection implements LogReader, Swept {
   readonly log: StreamLog
   readonly #options: ConnectionOptions
   readonly #cursor: Cursor
@@ -59,7 +61,7 @@ export class Connection implements Swept {
   readonly #smoother: Smoother | undefined
   #outlet: Outlet | undefined
   /** Read from the log and due, not yet written. */
-  #unsent: readonly LogEvent[] = []
+  #unsent: readonly LogEvent[] = none
   #blocked = false
   #ended = false
   #lastWriteAt = 0
@@ -75,7 +77,7 @@ export class Connection implements Swept {
     this.#frames = new Frames(log.id, options.after)
     this.#encode = options.format.encoder()
     this.#smoother = options.smooth && new Smoother(options.smooth)
-    this.#cursor = log.cursor(() => this.#pump())
+    this.#cursor = log.cursor(this)
   }
 
   /**
@@ -88,6 +90,10 @@ export class Connection implements Swept {
     this.#pump()
     this.#options.sweep.due(this, this.#dueAt(performance.now()))
     return outlet.writtenBytes > 0
+  }
+
+  wake(): void {
+    this.#pump()
   }
 
   /** The client took what was pending. */
@@ -201,7 +207,7 @@ export class Connection implements Swept {
     while (sent < this.#unsent.length && frames.length < charactersPerWrite) {
       this.#encode(this.#unsent[sent++] as LogEvent, frames)
     }
-    this.#unsent = this.#unsent.slice(sent)
+    this.#unsent = sent === this.#unsent.length ? none : this.#unsent.slice(sent)
     // Who has seen the end is not connected: what this client has in its place was lost before it reached this log.
     if (frames.ended && frames.count <= this.#options.after) throw new SluiceError('resume_unavailable')
     const text = frames.take()

@@ -2,7 +2,7 @@ import { applyDelta, applyOtherDelta, type OpenBlock, openBlock, toolInput } fro
 import { type Delta, type DeltaKind, escapeJson } from '../core/delta.ts'
 import { type ClaudeEvent, type LogEvent, type TerminalEvent, toolBlockTypes } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
-import { comment, type Frames } from '../core/sse.ts'
+import { closing, comment, type Frames, opening } from '../core/sse.ts'
 import type { Usage } from '../core/usage.ts'
 
 /**
@@ -24,7 +24,7 @@ interface Part extends OpenBlock {
   readonly id: string
   /** The deltas that are passed on one by one, and how the event for each begins. */
   readonly kind: DeltaKind | undefined
-  readonly head: string
+  readonly opening: string
 }
 
 interface State {
@@ -49,7 +49,7 @@ function writeDelta(delta: Delta, { parts }: State, out: Frames): void {
   const part = parts.get(delta.index)
   if (!part || delta.escaped === '') return
   if (part.kind === undefined || part.kind === 'input_json') applyDelta(part, delta)
-  if (part.kind === delta.kind) out.data(`${part.head}${delta.escaped}"}`)
+  if (part.kind === delta.kind) out.spliced(part.opening, delta.escaped, deltaClosing)
 }
 
 function write(event: Exclude<LogEvent, Delta>, state: State, out: Frames): void {
@@ -101,15 +101,15 @@ function startBlock(event: BlockStart, state: State, out: Frames): void {
   const open = openBlock(event)
   const { type } = open.block
   const id = `${state.message}.${event.index}`
-  let part: Part = { ...open, id, kind: undefined, head: '' }
+  let part: Part = { ...open, id, kind: undefined, opening: '' }
   if (type === 'text') {
     state.parent = id
-    part = { ...part, kind: 'text', head: headOf('TEXT_MESSAGE_CONTENT', 'messageId', id) }
+    part = { ...part, kind: 'text', opening: openingOf('TEXT_MESSAGE_CONTENT', 'messageId', id) }
     tell('TEXT_MESSAGE_START', { messageId: id, role: 'assistant' }, out)
     sayFirst(part, out)
   } else if (type === 'thinking') {
     state.parent = undefined
-    part = { ...part, kind: 'thinking', head: headOf('REASONING_MESSAGE_CONTENT', 'messageId', id) }
+    part = { ...part, kind: 'thinking', opening: openingOf('REASONING_MESSAGE_CONTENT', 'messageId', id) }
     openReasoning(id, out)
     sayFirst(part, out)
   } else if (toolBlockTypes.has(type)) {
@@ -127,17 +127,19 @@ function startCall(part: Part, parentMessageId: string, { parts }: State, out: F
   const plain = rest.type === 'tool_use' && Object.keys(rest).length === 1
   const call = { toolCallId, toolCallName: String(name ?? ''), parentMessageId }
   tell('TOOL_CALL_START', { ...call, ...(!plain && { metadata: { claude: rest } }) }, out)
-  return { ...part, id: toolCallId, kind: 'input_json', head: headOf('TOOL_CALL_ARGS', 'toolCallId', toolCallId) }
+  return { ...part, id: toolCallId, kind: 'input_json', opening: openingOf('TOOL_CALL_ARGS', 'toolCallId', toolCallId) }
 }
 
-function headOf(type: string, field: string, id: string): string {
-  return `{"type":"${type}","${field}":${JSON.stringify(id)},"delta":"`
+const deltaClosing = closing('"}')
+
+function openingOf(type: string, field: string, id: string): string {
+  return opening(`{"type":"${type}","${field}":${JSON.stringify(id)},"delta":"`)
 }
 
 /** What came with the start of its block. */
-function sayFirst({ head, block, kind = 'text' }: Part, out: Frames): void {
+function sayFirst({ opening, block, kind = 'text' }: Part, out: Frames): void {
   const text = block[kind]
-  if (typeof text === 'string' && text !== '') out.data(`${head}${escapeJson(text)}"}`)
+  if (typeof text === 'string' && text !== '') out.spliced(opening, escapeJson(text), deltaClosing)
 }
 
 function openReasoning(messageId: string, out: Frames): void {
@@ -183,9 +185,9 @@ function stopBlock(index: number, state: State, out: Frames, whole = true): void
 }
 
 function endCall(part: Part, state: State, out: Frames, whole: boolean): void {
-  const { id, head, block, inputJson } = part
+  const { id, opening, block, inputJson } = part
   // An empty string is no JSON, and clients parse what they get.
-  if (inputJson === '') out.data(`${head}${escapeJson(JSON.stringify(block['input'] ?? {}))}"}`)
+  if (inputJson === '') out.spliced(opening, escapeJson(JSON.stringify(block['input'] ?? {})), deltaClosing)
   const complete = whole && !('invalid' in toolInput(part))
   if (complete && block.type === 'tool_use') state.pending.add(id)
   tell('TOOL_CALL_END', { toolCallId: id, ...(!complete && { metadata: { incomplete: true } }) }, out)

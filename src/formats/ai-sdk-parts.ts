@@ -1,5 +1,6 @@
 import { applyOtherDelta, type OpenBlock, openBlock, toolInput } from '../core/blocks.ts'
 import { type ClaudeEvent, toolBlockTypes } from '../core/events.ts'
+import { opening } from '../core/sse.ts'
 
 export interface Chunk {
   readonly type: string
@@ -12,7 +13,7 @@ export interface Part {
   /** Names the part in chunks; tool calls go by Claude's own id. */
   readonly id: string
   /** What comes before the payload of its deltas, which is put there as it came. */
-  readonly deltaHead: string
+  readonly opening: string
   readonly open: OpenBlock
 }
 
@@ -39,22 +40,22 @@ export function beginPart(event: BlockStart, state: State): Chunk[] {
   const begin = (part: Omit<Part, 'open'>) => void state.parts.set(event.index, { ...part, open })
   if (block.type === 'text' || block.type === 'thinking') {
     const kind = block.type === 'text' ? 'text' : 'reasoning'
-    begin({ kind, id, deltaHead: `{"type":"${kind}-delta","id":"${id}","delta":"` })
+    begin({ kind, id, opening: opening(`{"type":"${kind}-delta","id":"${id}","delta":"`) })
     const text = block[block.type]
     const first = typeof text === 'string' && text !== '' ? [{ type: `${kind}-delta`, id, delta: text }] : []
     return [{ type: `${kind}-start`, id }, ...first]
   }
   if (block.type === 'redacted_thinking') {
-    begin({ kind: 'reasoning', id, deltaHead: `{"type":"reasoning-delta","id":"${id}","delta":"` })
+    begin({ kind: 'reasoning', id, opening: opening(`{"type":"reasoning-delta","id":"${id}","delta":"`) })
     return [{ type: 'reasoning-start', id, providerMetadata: { anthropic: { redactedData: block['data'] } } }]
   }
   const { id: toolCallId, name: toolName } = block
   if (!toolBlockTypes.has(block.type) || typeof toolCallId !== 'string' || typeof toolName !== 'string') {
-    begin({ kind: 'whole', id, deltaHead: '' })
+    begin({ kind: 'whole', id, opening: '' })
     return []
   }
-  const deltaHead = `{"type":"tool-input-delta","toolCallId":${JSON.stringify(toolCallId)},"inputTextDelta":"`
-  begin({ kind: 'tool', id: toolCallId, deltaHead })
+  const head = `{"type":"tool-input-delta","toolCallId":${JSON.stringify(toolCallId)},"inputTextDelta":"`
+  begin({ kind: 'tool', id: toolCallId, opening: opening(head) })
   state.calls.add(toolCallId)
   return [{ type: 'tool-input-start', toolCallId, toolName, ...whoRuns(block.type) }]
 }

@@ -2,7 +2,7 @@ import { applyDelta } from '../core/blocks.ts'
 import type { Delta } from '../core/delta.ts'
 import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
-import { comment, type Frames } from '../core/sse.ts'
+import { closing, comment, type Frames } from '../core/sse.ts'
 import { asText, beginPart, type Chunk, endPart, otherDelta, type State } from './ai-sdk-parts.ts'
 
 /**
@@ -38,12 +38,14 @@ function encoder(): Encoder {
 const kindOfDelta = { text: 'text', thinking: 'reasoning', input_json: 'tool' } as const
 
 /** The one hot path: the payload goes from Claude's JSON into ours as it is. */
+const deltaClosing = closing('"}')
+
 function writeDelta(delta: Delta, state: State, out: Frames): void {
   const part = state.parts.get(delta.index)
   if (!part || delta.escaped === '') return
   const told = part.kind === kindOfDelta[delta.kind]
   if (!told || part.kind === 'tool') applyDelta(part.open, delta)
-  if (told) out.data(`${part.deltaHead}${delta.escaped}"}`)
+  if (told) out.spliced(part.opening, delta.escaped, deltaClosing)
 }
 
 function chunksOf(event: Exclude<LogEvent, Delta>, state: State): Chunk[] {

@@ -1,7 +1,8 @@
+import { type Delta, eventOpening, perBlock } from '../core/delta.ts'
 import type { ErrorCode, PublicError } from '../core/errors.ts'
 import type { LogEvent } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
-import { type Frames, unnumbered } from '../core/sse.ts'
+import { closing, type Frames, opening, unnumbered } from '../core/sse.ts'
 
 /**
  * Claude's own events, as the Messages API sends them: for the Anthropic SDKs and whatever else speaks to Anthropic.
@@ -14,10 +15,19 @@ export const anthropic: Format = {
   encoder: () => encode,
 }
 
+const deltaName = 'content_block_delta'
+const deltaOpening = perBlock((kind, index) => opening(eventOpening(kind, index), deltaName))
+const deltaClosing = closing('"}}')
+
+function writeDelta({ kind, index, escaped, raw }: Delta, out: Frames): void {
+  if (raw === undefined) out.spliced(deltaOpening(kind, index), escaped, deltaClosing)
+  else out.event(deltaName, raw)
+}
+
 const encode: Encoder = (event, out) => {
   switch (event.type) {
     case 'delta':
-      return out.event('content_block_delta', event.toJson())
+      return writeDelta(event, out)
     case 'unknown':
       return out.event(event.event.type, JSON.stringify(event.event))
     case 'start':

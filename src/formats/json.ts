@@ -1,8 +1,8 @@
 import { applyDelta, applyOtherDelta, type OpenBlock, openBlock, toolInput } from '../core/blocks.ts'
-import type { Delta } from '../core/delta.ts'
+import { type Delta, perBlock } from '../core/delta.ts'
 import { type ClaudeEvent, isTerminal, type LogEvent, toolBlockTypes } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
-import { comment, type Frames } from '../core/sse.ts'
+import { closing, comment, type Frames, opening } from '../core/sse.ts'
 
 /** The version of the frames below; it changes when a client that knew the last one would break. */
 const formatVersion = 1
@@ -27,6 +27,9 @@ function encoder(): Encoder {
   }
 }
 
+const deltaOpening = perBlock((kind, index) => opening(`{"type":"${kind}","block":${index},"text":"`))
+const deltaClosing = closing('"}')
+
 /** The one hot path: the payload goes from Claude's JSON into ours as it is. */
 function writeDelta(delta: Delta, blocks: Blocks, out: Frames): void {
   const { kind, index, escaped } = delta
@@ -37,7 +40,7 @@ function writeDelta(delta: Delta, blocks: Blocks, out: Frames): void {
     const id = JSON.stringify(open?.block['id'] ?? null)
     out.data(`{"type":"tool_delta","block":${index},"id":${id},"json":"${escaped}"}`)
   } else {
-    out.data(`{"type":"${kind}","block":${index},"text":"${escaped}"}`)
+    out.spliced(deltaOpening(kind, index), escaped, deltaClosing)
   }
 }
 

@@ -3,7 +3,7 @@ import type { Delta } from '../core/delta.ts'
 import { type ErrorCode, errorTable, type PublicError } from '../core/errors.ts'
 import { type ClaudeEvent, isTerminal, type LogEvent, type StartEvent, type TerminalEvent } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
-import { comment, type Frames } from '../core/sse.ts'
+import { closing, comment, type Frames, opening } from '../core/sse.ts'
 import type { Usage } from '../core/usage.ts'
 import { finishReason, openaiUsage } from './openai-response.ts'
 
@@ -32,6 +32,8 @@ interface Parts {
   /** Behind a delta whose last field is a string. */
   readonly closeString: string
   readonly close: string
+  /** Behind the text of a call's arguments. */
+  readonly closeArguments: string
   readonly end: string
 }
 
@@ -41,14 +43,15 @@ function partsOf(id: string, model: string, { created, echo }: StartEvent): Part
   // Chunks without the count say so when the client asked for it.
   const end = echo.include_usage ? ',"usage":null}' : '}'
   const close = `},"finish_reason":null}]${end}`
-  const closeString = `"${close}`
+  const closeString = closing(`"${close}`)
   return {
     head,
     delta,
-    content: `${delta}"content":"`,
-    reasoning: `${delta}"reasoning_content":"`,
+    content: opening(`${delta}"content":"`),
+    reasoning: opening(`${delta}"reasoning_content":"`),
     closeString,
     close,
+    closeArguments: closing(`"}}]${close}`),
     end,
   }
 }
@@ -79,11 +82,11 @@ class Chunks {
     if (escaped === '') return
     const parts = this.#ready(out)
     if (kind === 'text') {
-      out.data(parts.content + escaped + parts.closeString)
+      out.spliced(parts.content, escaped, parts.closeString)
     } else if (kind === 'thinking') {
       const thinking = this.#thinking.get(index)
       if (thinking) thinking.escaped += escaped
-      out.data(parts.reasoning + escaped + parts.closeString)
+      out.spliced(parts.reasoning, escaped, parts.closeString)
     } else {
       const call = this.#open.get(index)
       if (call) this.#arguments(call, escaped, parts, out)
@@ -140,11 +143,11 @@ class Chunks {
   #startBlock({ index, content_block }: BlockStart, out: Frames): void {
     const { delta, content, reasoning, close, closeString } = this.#ready(out)
     const block: Block = { ...content_block }
-    if (block.type === 'text' && block['text']) out.data(content + inner(block['text']) + closeString)
+    if (block.type === 'text' && block['text']) out.spliced(content, inner(block['text']), closeString)
     if (block.type === 'thinking') {
       const escaped = inner(block['thinking'] ?? '')
       this.#thinking.set(index, { escaped, signature: String(block['signature'] ?? '') })
-      if (escaped !== '') out.data(reasoning + escaped + closeString)
+      if (escaped !== '') out.spliced(reasoning, escaped, closeString)
     }
     if (block.type === 'redacted_thinking') out.data(`${delta}"thinking_blocks":[${JSON.stringify(block)}]${close}`)
     if (block.type !== 'tool_use') return
@@ -153,7 +156,7 @@ class Chunks {
     const at = this.#calls++
     const start = JSON.stringify({ index: at, id, type: 'function', function: { name, arguments: '' } })
     out.data(`${delta}"tool_calls":[${start}]${close}`)
-    const head = `${delta}"tool_calls":[{"index":${at},"function":{"arguments":"`
+    const head = opening(`${delta}"tool_calls":[{"index":${at},"function":{"arguments":"`)
     this.#open.set(index, { head, input: input ?? {}, begun: false })
   }
 
@@ -175,9 +178,9 @@ class Chunks {
     out.data(`${parts.delta}"thinking_blocks":[${block}]${parts.close}`)
   }
 
-  #arguments(call: Call, escaped: string, { close }: Parts, out: Frames): void {
+  #arguments(call: Call, escaped: string, { closeArguments }: Parts, out: Frames): void {
     call.begun = true
-    out.data(`${call.head}${escaped}"}}]${close}`)
+    out.spliced(call.head, escaped, closeArguments)
   }
 }
 

@@ -92,7 +92,7 @@ export class Attacher {
    */
   async collect(reply: FastifyReply, { log, run }: Begun): Promise<DoneSnapshot> {
     const { promise: ended, resolve, reject } = Promise.withResolvers<void>()
-    const cursor = log.cursor(skip)
+    const cursor = log.cursor({ wake: skip })
     function skip(): void {
       try {
         for (let events = cursor.next(512); events.length > 0; events = cursor.next(512)) {

@@ -22,7 +22,7 @@ export class ResponseOutlet implements Outlet {
   }
 
   get pendingBytes(): number {
-    return this.#response.writableLength
+    return (this.#socket ?? this.#response).writableLength
   }
 
   write(text: string): boolean {

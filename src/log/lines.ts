@@ -6,19 +6,21 @@ const firstBytes = 1024
 /** What a reader of old events decodes, and holds, at a time. */
 const maxBytes = 64 * 1024
 
+const none: readonly LogEvent[] = []
+
 /** What UTF-8 takes for one unit of a string at most. */
 const bytesPerUnit = 3
 
-/** A place in the events, from the first on. */
-export interface Reader {
-  /** The next events, at most `limit`; none when there are none yet. */
-  next(limit: number): readonly LogEvent[]
+/** Where the next event lies, and how many come before it. */
+interface Place {
+  piece: number
+  offset: number
+  position: number
 }
 
-/** Memory that is filled with whole lines, each with its line break. */
+/** Whole lines, each with its line break. */
 interface Piece {
   readonly bytes: Buffer
-  used: number
   /** How many lines come before it. */
   readonly start: number
 }
@@ -30,11 +32,16 @@ interface Piece {
  * those alone who read them at once.
  */
 export class EventLines {
-  readonly #pieces: Piece[] = []
+  /** Pieces that take no more. */
+  readonly #full: Piece[] = []
+  /** The piece that comes next, as far as it is filled; flat, as each object more on the way costs a cache miss an event. */
+  #last = Buffer.alloc(0)
+  #used = 0
+  #start = 0
   #length = 0
   #bytes = 0
   /** The events pushed last, until everybody who follows has had them. */
-  #latest: readonly LogEvent[] = []
+  #latest: readonly LogEvent[] = none
 
   /** How many events there are. */
   get length(): number {
@@ -63,88 +70,102 @@ export class EventLines {
 
   /** Whoever has not read them by now reads their bytes. */
   dropLatest(): void {
-    this.#latest = []
+    this.#latest = none
   }
 
   /** All events as lines with line breaks between them. */
   toLines(): Buffer {
-    return Buffer.concat(this.#pieces.map(({ bytes, used }) => bytes.subarray(0, used))).subarray(0, -1)
+    return Buffer.concat(this.#pieces().map(({ bytes }) => bytes)).subarray(0, -1)
   }
 
   all(): LogEvent[] {
-    return this.#pieces.flatMap(({ bytes, used }) => decode(bytes, 0, used))
+    return this.#pieces().flatMap(({ bytes }) => decode(bytes))
   }
 
-  /** @param from events to leave out */
-  reader(from = 0): Reader {
-    const pieces = this.#pieces
-    /** Where the next event lies that is not in `unread`, and its number, from 0. */
-    let at = 0
-    let offset = 0
-    let position = 0
-    let unread: readonly LogEvent[] = []
+  /** What follows on a place and is at hand in one go, which moves the place behind it. */
+  read(place: Place): readonly LogEvent[] {
+    if (place.position === this.#length) return none
+    if (place.position === this.#length - this.#latest.length) {
+      place.piece = this.#full.length
+      place.offset = this.#used
+      place.position = this.#length
+      return this.#latest
+    }
+    if (place.offset === this.#full[place.piece]?.bytes.length) {
+      place.piece++
+      place.offset = 0
+    }
+    const bytes = this.#full[place.piece]?.bytes ?? this.#filled
+    const events = decode(bytes.subarray(place.offset))
+    place.offset = bytes.length
+    place.position += events.length
+    return events
+  }
 
-    const fill = (): readonly LogEvent[] => {
-      if (position === this.#length) return []
-      if (position === this.#length - this.#latest.length) {
-        at = pieces.length - 1
-        offset = pieces[at]?.used ?? 0
-        position = this.#length
-        return this.#latest
-      }
-      if (offset === pieces[at]?.used) {
-        at++
-        offset = 0
-      }
-      const { bytes, used } = pieces[at] as Piece
-      const events = decode(bytes, offset, used)
-      offset = used
-      position += events.length
-      return events
-    }
+  /** The beginning of the piece that holds the event number `position`, from 0. */
+  pieceOf(position: number): Place {
+    const starts = this.#pieces().map(({ start }) => start)
+    const piece = starts.findLastIndex((start) => start <= position)
+    return { piece, offset: 0, position: starts[piece] ?? 0 }
+  }
 
-    if (from > 0) {
-      at = Math.max(
-        0,
-        pieces.findLastIndex(({ start }) => start <= from),
-      )
-      const start = pieces[at]?.start ?? 0
-      position = start
-      unread = fill().slice(from - start)
-    }
-    return {
-      next: (limit) => {
-        if (unread.length === 0) unread = fill()
-        const events = unread.length <= limit ? unread : unread.slice(0, limit)
-        unread = events === unread ? [] : unread.slice(limit)
-        return events
-      },
-    }
+  get #filled(): Buffer {
+    return this.#last.subarray(0, this.#used)
+  }
+
+  #pieces(): Piece[] {
+    return [...this.#full, { bytes: this.#filled, start: this.#start }]
   }
 
   #write(lines: string, count: number): void {
-    const last = this.#pieces.at(-1)
     // To measure a text takes as long as to write it; where there is room in any case that is saved.
-    const fits = last && last.bytes.length - last.used >= lines.length * bytesPerUnit
-    const length = fits ? 0 : Buffer.byteLength(lines)
-    const piece = last && last.bytes.length - last.used >= length ? last : this.#add(last, length)
-    piece.used += piece.bytes.write(lines, piece.used)
+    if (this.#last.length - this.#used < lines.length * bytesPerUnit) this.#makeRoom(Buffer.byteLength(lines))
+    this.#used += this.#last.write(lines, this.#used)
     this.#length += count
   }
 
-  #add(last: Piece | undefined, length: number): Piece {
-    const size = Math.max(length, Math.min(maxBytes, last ? 2 * last.bytes.length : firstBytes))
+  #makeRoom(length: number): void {
+    if (this.#last.length - this.#used >= length) return
+    if (this.#used > 0) this.#full.push({ bytes: this.#filled, start: this.#start })
+    const size = Math.max(length, firstBytes, Math.min(maxBytes, 2 * this.#last.length))
     // Not of Node's pool: a log that lives on would keep what others have written there.
-    const piece = { bytes: Buffer.allocUnsafeSlow(size), used: 0, start: this.#length }
-    this.#pieces.push(piece)
+    this.#last = Buffer.allocUnsafeSlow(size)
+    this.#used = 0
+    this.#start = this.#length
     this.#bytes += size
-    return piece
   }
 }
 
-function decode(bytes: Buffer, from: number, to: number): LogEvent[] {
-  return bytes
-    .toString('utf8', from, to - 1)
+/** Reads the events in order. */
+export class Reader implements Place {
+  readonly #lines: EventLines
+  #unread: readonly LogEvent[] = []
+  piece = 0
+  offset = 0
+  position = 0
+
+  /** @param from events to leave out */
+  constructor(lines: EventLines, from = 0) {
+    this.#lines = lines
+    if (from === 0) return
+    Object.assign(this, lines.pieceOf(from))
+    const { position } = this
+    this.#unread = lines.read(this).slice(from - position)
+  }
+
+  /** The next events, at most `limit`; none when there are none yet. */
+  next(limit: number): readonly LogEvent[] {
+    const events = this.#unread.length > 0 ? this.#unread : this.#lines.read(this)
+    const fits = events.length <= limit
+    if (!fits || this.#unread.length > 0) this.#unread = events.slice(limit)
+    return fits ? events : events.slice(0, limit)
+  }
+}
+
+function decode(lines: Buffer): LogEvent[] {
+  if (lines.length === 0) return []
+  return lines
+    .toString('utf8', 0, lines.length - 1)
     .split('\n')
     .map(decodeEvent)
 }

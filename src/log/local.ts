@@ -1,8 +1,8 @@
 import type { SluiceError } from '../core/errors.ts'
 import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
-import type { Cursor } from '../core/ports.ts'
+import type { Cursor, LogReader } from '../core/ports.ts'
 import { ArchivedLog } from './archived.ts'
-import { EventLines, type Reader } from './lines.ts'
+import { EventLines, Reader } from './lines.ts'
 
 export interface LocalLogSignals {
   /** The number of open cursors changed; not told once the log is sealed. */
@@ -19,7 +19,7 @@ export class LocalLog {
   /** Let go at the end: it holds the whole request, images and all, which a finished log must not. */
   #signals: LocalLogSignals | undefined
   readonly #events = new EventLines()
-  readonly #wakes = new Map<Reader, () => void>()
+  readonly #cursors = new Set<LocalCursor>()
   #terminal: TerminalEvent | undefined
   #loss: SluiceError | undefined
 
@@ -47,19 +47,20 @@ export class LocalLog {
   }
 
   get readers(): number {
-    return this.#wakes.size
+    return this.#cursors.size
   }
 
   append(events: readonly LogEvent[]): void {
     if (this.#terminal) throw new Error('append to a sealed log')
     const last = events.at(-1)
     if (last && isTerminal(last)) this.#terminal = last
+    const before = this.#events.bytes
     this.#events.push(events)
     this.#wakeAll()
     this.#events.dropLatest()
     const signals = this.#signals
     if (this.#terminal) this.#signals = undefined
-    signals?.onGrown()
+    if (this.#terminal || this.#events.bytes > before) signals?.onGrown()
   }
 
   /** Nothing follows any more, though there is no terminal event: readers are told when they get there. */
@@ -69,26 +70,21 @@ export class LocalLog {
     this.#wakeAll()
   }
 
-  cursor(wake: () => void): Cursor {
-    const reader = this.#events.reader()
-    this.#wakes.set(reader, wake)
-    this.#signals?.onReaders(this.#wakes.size)
-    return {
-      next: (limit) => {
-        const events = reader.next(limit)
-        if (events.length === 0 && this.#loss) throw this.#loss
-        return events
-      },
-      close: () => {
-        if (!this.#wakes.delete(reader)) return
-        this.#signals?.onReaders(this.#wakes.size)
-      },
-    }
+  cursor(reader: LogReader): Cursor {
+    const cursor = new LocalCursor(this, this.#events, reader)
+    this.#cursors.add(cursor)
+    this.#signals?.onReaders(this.#cursors.size)
+    return cursor
+  }
+
+  /** Lets go of a cursor of its own; safe to call twice. */
+  close(cursor: LocalCursor): void {
+    if (this.#cursors.delete(cursor)) this.#signals?.onReaders(this.#cursors.size)
   }
 
   /** Reads from after the first `from` events on, without counting as a reader. */
   reader(from: number): Reader {
-    return this.#events.reader(from)
+    return new Reader(this.#events, from)
   }
 
   history(): LogEvent[] {
@@ -100,6 +96,27 @@ export class LocalLog {
   }
 
   #wakeAll(): void {
-    for (const wake of this.#wakes.values()) wake()
+    for (const cursor of this.#cursors) cursor.reader.wake()
+  }
+}
+
+class LocalCursor extends Reader implements Cursor {
+  readonly #log: LocalLog
+  readonly reader: LogReader
+
+  constructor(log: LocalLog, lines: EventLines, reader: LogReader) {
+    super(lines)
+    this.#log = log
+    this.reader = reader
+  }
+
+  override next(limit: number): readonly LogEvent[] {
+    const events = super.next(limit)
+    if (events.length === 0 && this.#log.loss) throw this.#log.loss
+    return events
+  }
+
+  close(): void {
+    this.#log.close(this)
   }
 }

@@ -1,5 +1,5 @@
 import { cameToNothing, type LogEvent, type TerminalEvent } from '../core/events.ts'
-import type { Claim, Cursor, LogOptions, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
+import type { Claim, Cursor, LogOptions, LogReader, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
 import { ArchivedLog } from './archived.ts'
 import { Expiry } from './expiry.ts'
 import { LocalLog } from './local.ts'
@@ -31,8 +31,8 @@ export class MemoryLog implements StreamLog {
     if (this.local.terminal) this.#owner = undefined
   }
 
-  cursor(wake: () => void): Cursor {
-    return this.local.cursor(wake)
+  cursor(reader: LogReader): Cursor {
+    return this.local.cursor(reader)
   }
 
   async history(): Promise<readonly LogEvent[]> {

@@ -1,13 +1,25 @@
 import type { UpstreamStream } from '../core/ports.ts'
 import { type Deadline, nextDeadline, type Timeouts } from './clocks.ts'
+import type { EventClock } from './pump.ts'
 
 /** The attempt under way: how to interrupt it, and what its clocks look at. */
-export class AttemptState {
+export class AttemptState implements EventClock {
   readonly interrupt = new AbortController()
   sentAt: number | undefined
   headersAt: number | undefined
   lastEventAt: number | undefined
   stream: UpstreamStream | undefined
+  readonly #onFirstEvents: () => void
+
+  constructor(onFirstEvents: () => void) {
+    this.#onFirstEvents = onFirstEvents
+  }
+
+  tookEvents(): void {
+    const first = this.lastEventAt === undefined
+    this.lastEventAt = this.stream?.lastByteAt
+    if (first) this.#onFirstEvents()
+  }
 
   opened(stream: UpstreamStream): void {
     this.stream = stream

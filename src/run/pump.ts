@@ -1,6 +1,7 @@
+import type { Delta } from '../core/delta.ts'
 import { SluiceError } from '../core/errors.ts'
 import type { LogEvent, UpstreamEvent } from '../core/events.ts'
-import type { StreamLog, UpstreamStream } from '../core/ports.ts'
+import type { StreamLog, UpstreamSink, UpstreamStream } from '../core/ports.ts'
 import type { Ledger } from './ledger.ts'
 
 export interface PumpTarget {
@@ -10,8 +11,12 @@ export interface PumpTarget {
   readonly maxBytes: number
   /** `max_tokens`, when the log is to tell how far the answer is. */
   readonly progressOf: number | undefined
-  /** Called for each batch that holds more than pings. */
-  onEvents(): void
+  readonly clock: EventClock
+}
+
+export interface EventClock {
+  /** A batch came that holds more than pings. */
+  tookEvents(): void
 }
 
 /**
@@ -19,60 +24,100 @@ export interface PumpTarget {
  * @returns why the answer is not whole; `undefined` when it is
  */
 export function pump(stream: UpstreamStream, target: PumpTarget): Promise<SluiceError | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<SluiceError | undefined>()
-  const { log, ledger } = target
-  const held: LogEvent[] = []
+  return new Promise((resolve, reject) => stream.deliver(new Pump(stream, target, resolve, reject)))
+}
 
-  function end(failure?: SluiceError): void {
-    if (failure) stream.abandon()
-    else stream.release()
-    resolve(failure)
+class Pump implements UpstreamSink {
+  // Flat, as each object on the way of an event costs a cache miss when a thousand streams take turns.
+  readonly #stream: UpstreamStream
+  readonly #log: StreamLog
+  readonly #ledger: Ledger
+  readonly #clock: EventClock
+  readonly #maxBytes: number
+  readonly #progressOf: number | undefined
+  readonly #resolve: (failure: SluiceError | undefined) => void
+  readonly #reject: (fault: unknown) => void
+  /** What came before any content. */
+  readonly #held: LogEvent[] = []
+
+  constructor(
+    stream: UpstreamStream,
+    target: PumpTarget,
+    resolve: (failure: SluiceError | undefined) => void,
+    reject: (fault: unknown) => void,
+  ) {
+    this.#stream = stream
+    this.#log = target.log
+    this.#ledger = target.ledger
+    this.#clock = target.clock
+    this.#maxBytes = target.maxBytes
+    this.#progressOf = target.progressOf
+    this.#resolve = resolve
+    this.#reject = reject
   }
 
-  function fail(fault: unknown): void {
-    stream.abandon()
-    reject(fault)
+  onEvents(batch: readonly UpstreamEvent[]): void {
+    try {
+      this.#take(batch)
+    } catch (fault) {
+      this.#fail(fault)
+    }
+  }
+
+  onEnd(failure: SluiceError | undefined): void {
+    this.#resolve(failure ?? new SluiceError('upstream_truncated', { reason: 'eof' }))
+  }
+
+  #take(batch: readonly UpstreamEvent[]): void {
+    const ledger = this.#ledger
+    let admitted = admit(batch, this.#held, ledger)
+    if (admitted.length > 0 || batch.some(({ type }) => type !== 'ping')) this.#clock.tookEvents()
+    if (this.#progressOf !== undefined) admitted = withProgress(admitted, ledger, this.#progressOf)
+    const whole = admitted.at(-1)?.type === 'message_stop'
+    if (whole && !ledger.begun)
+      return void this.#end(new SluiceError('upstream_protocol', { reason: 'no message_start' }))
+    const storing = admitted.length > 0 ? this.#log.append(admitted) : undefined
+    if (!storing) return void this.#stored(whole)
+    this.#stream.pause()
+    storing.then(
+      () => {
+        this.#stored(whole)
+        this.#stream.resume()
+      },
+      (fault) => this.#fail(fault),
+    )
   }
 
   /** @param whole what was stored ends with `message_stop` */
-  function stored(whole: boolean): void {
-    if (whole) end()
-    else if (stream.bytes > target.maxBytes) end(new SluiceError('limit_exceeded', { reason: 'max_bytes' }))
+  #stored(whole: boolean): void {
+    if (whole) this.#end()
+    else if (this.#stream.bytes > this.#maxBytes) {
+      this.#end(new SluiceError('limit_exceeded', { reason: 'max_bytes' }))
+    }
   }
 
-  function take(batch: readonly UpstreamEvent[]): void {
-    const admitted = admit(batch, held, ledger)
-    if (admitted.length > 0 || batch.some((event) => event.type !== 'ping')) target.onEvents()
-    addProgress(admitted, target)
-    const whole = admitted.at(-1)?.type === 'message_stop'
-    if (whole && !ledger.begun) return void end(new SluiceError('upstream_protocol', { reason: 'no message_start' }))
-    const storing = admitted.length > 0 ? log.append(admitted) : undefined
-    if (!storing) return void stored(whole)
-    stream.pause()
-    storing.then(() => {
-      stored(whole)
-      stream.resume()
-    }, fail)
+  #end(failure?: SluiceError): void {
+    if (failure) this.#stream.abandon()
+    else this.#stream.release()
+    this.#resolve(failure)
   }
 
-  stream.deliver({
-    onEvents(batch) {
-      try {
-        take(batch)
-      } catch (fault) {
-        fail(fault)
-      }
-    },
-    onEnd: (failure) => resolve(failure ?? new SluiceError('upstream_truncated', { reason: 'eof' })),
-  })
-  return promise
+  #fail(fault: unknown): void {
+    this.#stream.abandon()
+    this.#reject(fault)
+  }
 }
 
 /**
  * What of a batch goes into the log: no pings, nothing after `message_stop`, and what comes before any content only
  * together with it, so that an attempt that fails there leaves no trace. Until then it waits in `held`.
  */
-function admit(batch: readonly UpstreamEvent[], held: LogEvent[], ledger: Ledger): LogEvent[] {
+function admit(batch: readonly UpstreamEvent[], held: LogEvent[], ledger: Ledger): readonly LogEvent[] {
+  // Nearly all batches are deltas alone, and go on as they are.
+  if (ledger.contentSent && batch.every(isDelta)) {
+    for (const delta of batch) ledger.observe(delta)
+    return batch
+  }
   const admitted: LogEvent[] = []
   for (const event of batch) {
     if (event.type === 'ping') continue
@@ -90,11 +135,14 @@ function admit(batch: readonly UpstreamEvent[], held: LogEvent[], ledger: Ledger
   return admitted
 }
 
-function addProgress(admitted: LogEvent[], { ledger, progressOf }: PumpTarget): void {
-  if (progressOf === undefined || !ledger.contentSent) return
-  const progress = ledger.progress(progressOf)
+function withProgress(events: readonly LogEvent[], ledger: Ledger, maxTokens: number): readonly LogEvent[] {
+  const progress = ledger.contentSent ? ledger.progress(maxTokens) : undefined
   // Before the last event, as nothing may follow `message_stop`.
-  if (progress) admitted.splice(-1, 0, progress)
+  return progress ? events.toSpliced(-1, 0, progress) : events
+}
+
+function isDelta(event: UpstreamEvent): event is Delta {
+  return event.type === 'delta'
 }
 
 /** Opens a message or a block without showing anything yet. */

@@ -200,7 +200,10 @@ export class Run implements OwnerSignals, Swept {
 
   /** @returns why the attempt came to nothing; `undefined` when the answer is whole */
   async #try({ delayMs }: Attempt): Promise<SluiceError | undefined> {
-    const state = new AttemptState()
+    const state = new AttemptState(() => {
+      this.#hurry()
+      this.#opening.resolve(undefined)
+    })
     this.#attempt = state
     const { signal } = state.interrupt
     try {
@@ -215,13 +218,7 @@ export class Run implements OwnerSignals, Swept {
         ledger: this.#ledger,
         progressOf: this.#options.progress ? this.#options.request.max_tokens : undefined,
         maxBytes: this.#context.maxBytes - this.#upstreamBytes,
-        onEvents: () => {
-          const first = state.lastEventAt === undefined
-          state.lastEventAt = stream.lastByteAt
-          if (!first) return
-          this.#hurry()
-          this.#opening.resolve(undefined)
-        },
+        clock: state,
       })
     } catch (thrown) {
       return toSluiceError(signal.reason instanceof SluiceError ? signal.reason : thrown)

@@ -6,16 +6,20 @@ const maxBufferedBytes = 4 * 1024 * 1024
 /** How long a line waits for others. */
 const gatherMs = 10
 
-/** In characters: what Docker takes at a time. */
-const maxGathered = 16 * 1024
+/**
+ * PIPE_BUF of Linux: what is written to a pipe at once goes in whole up to here, but in parts beyond, and those of
+ * workers with one stdout get in between. Only a line that is longer by itself can still be torn.
+ */
+const maxWriteBytes = 4_096
 
 /**
  * Lines for stdout, as many in one write as come within a moment: a write wakes a thread and makes a system call, 30 µs
- * for one line as for twenty.
+ * for one line as for ten. Each write ends with a line.
  */
 export class Output implements DestinationStream {
-  readonly #to = destination({ fd: 1, sync: false, maxLength: maxBufferedBytes })
+  readonly #to = destination({ fd: 1, sync: false, maxLength: maxBufferedBytes, maxWrite: maxWriteBytes })
   #lines = ''
+  #bytes = 0
   #timer: NodeJS.Timeout | undefined
 
   constructor() {
@@ -29,9 +33,11 @@ export class Output implements DestinationStream {
   }
 
   write(line: string): void {
+    const bytes = Buffer.byteLength(line)
+    if (this.#bytes + bytes > maxWriteBytes) this.#pass()
     this.#lines += line
-    if (this.#lines.length >= maxGathered) this.#pass()
-    else this.#timer ??= setTimeout(() => this.#pass(), gatherMs)
+    this.#bytes += bytes
+    this.#timer ??= setTimeout(() => this.#pass(), gatherMs)
   }
 
   /** Calls back when the last lines, of which there is at least one, have been taken. */
@@ -45,6 +51,7 @@ export class Output implements DestinationStream {
     this.#timer = undefined
     const lines = this.#lines
     this.#lines = ''
+    this.#bytes = 0
     if (lines !== '') this.#to.write(lines)
   }
 }

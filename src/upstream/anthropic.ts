@@ -92,7 +92,7 @@ function rethrow(thrown: unknown): never {
 
 /** @throws SluiceError */
 function readJson(response: StreamingResponse, timeoutMs: number): Promise<unknown> {
-  const chunks: Uint8Array[] = []
+  const chunks: Buffer[] = []
   // The SDK's own timer ended at the headers.
   const timer = setTimeout(() => response.control.abort(new Error('timed out')), timeoutMs)
   return new Promise((resolve, reject) => {

@@ -15,7 +15,7 @@ const BLANK = 0x20
 export class EventDecoder {
   readonly #maxEventBytes: number
   /** Bytes behind the last line break, in the pieces they came in: joining them per read would cost O(n²). */
-  #rest: Uint8Array[] = []
+  #rest: Buffer[] = []
   #restBytes = 0
   readonly #slicer = new DeltaSlicer()
   /** The data of the event under way: lines joined by line breaks. */
@@ -33,17 +33,9 @@ export class EventDecoder {
    * Adds the events that `bytes` complete to `events`.
    * @throws SluiceError `upstream_protocol` on what cannot be Claude's; the events before it have been added
    */
-  feed(bytes: Uint8Array, events: WireEvent[]): void {
-    const end = Math.max(bytes.lastIndexOf(LF), bytes.lastIndexOf(CR)) + 1
-    if (end === 0) {
-      this.#keep(bytes)
-      return
-    }
-    const whole = bytes.subarray(0, end)
-    const lines = this.#rest.length === 0 ? toText(whole) : toText(Buffer.concat([...this.#rest, whole]))
-    this.#rest = []
-    this.#restBytes = 0
-    this.#read(lines, events)
+  feed(bytes: Buffer, events: WireEvent[]): void {
+    const end = endOfLines(bytes)
+    if (end > 0) this.#read(this.#join(bytes, end), events)
     if (end < bytes.length) this.#keep(bytes.subarray(end))
   }
 
@@ -55,7 +47,16 @@ export class EventDecoder {
     this.#dispatch(events)
   }
 
-  #keep(bytes: Uint8Array): void {
+  /** The lines that `bytes` complete, up to `end`. */
+  #join(bytes: Buffer, end: number): string {
+    if (this.#restBytes === 0) return bytes.toString('utf8', 0, end)
+    const lines = Buffer.concat([...this.#rest, bytes.subarray(0, end)]).toString('utf8')
+    this.#rest = []
+    this.#restBytes = 0
+    return lines
+  }
+
+  #keep(bytes: Buffer): void {
     this.#rest.push(bytes)
     this.#restBytes += bytes.length
     if (this.#restBytes > this.#maxEventBytes) throw protocolError('line too long')
@@ -109,8 +110,10 @@ export class EventDecoder {
   }
 }
 
-function toText(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
+/** Nearly always all of it: Claude sends whole events. */
+function endOfLines(bytes: Buffer): number {
+  if (bytes[bytes.length - 1] === LF) return bytes.length
+  return Math.max(bytes.lastIndexOf(LF), bytes.lastIndexOf(CR)) + 1
 }
 
 function protocolError(reason: string): SluiceError {

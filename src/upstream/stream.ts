@@ -12,6 +12,24 @@ const maxWaitingReads = 16
 /** How long upstream may take to end a response after its last event before the socket is closed instead of reused. */
 const releaseMs = 250
 
+/** Stands for a list with nothing in it, and must stay so. */
+const none: never[] = []
+
+/** Streams with bytes of the socket read under way: one queue for all, as a task of its own for each is the dearer one. */
+let unread: EventStream[] = none
+
+function decodeSoon(stream: EventStream): void {
+  if (unread.length > 0) return void unread.push(stream)
+  unread = [stream]
+  queueMicrotask(decodeUnread)
+}
+
+function decodeUnread(): void {
+  const streams = unread
+  unread = none
+  for (const stream of streams) stream.decode()
+}
+
 /** One open answer: decodes what the socket pushes, and pushes it on, a batch for each socket read. */
 export class EventStream implements UpstreamStream, BodySink {
   readonly requestId: string | null
@@ -22,9 +40,8 @@ export class EventStream implements UpstreamStream, BodySink {
   readonly #control: BodyControl
   readonly #signal: AbortSignal
   readonly #onAbort = () => this.#giveUp(abortFailure(this.#signal))
-  readonly #onRead = () => this.#decode()
   /** Bytes of the socket read under way. */
-  #unread: Uint8Array[] = []
+  #unread: Buffer[] = none
   /** Batches that came while nobody took them. */
   #waiting: (readonly UpstreamEvent[])[] = []
   #sink: UpstreamSink | undefined
@@ -83,42 +100,46 @@ export class EventStream implements UpstreamStream, BodySink {
   }
 
   /** Claude sends an HTTP chunk per event, and a socket read may hold hundreds: they are decoded together. */
-  onBytes(bytes: Uint8Array): void {
+  onBytes(bytes: Buffer): void {
     this.bytes += bytes.length
-    if (this.#unread.push(bytes) === 1) queueMicrotask(this.#onRead)
+    if (this.#unread.length > 0) return void this.#unread.push(bytes)
+    // Not pushed onto an empty array, which gets room for 17.
+    this.#unread = [bytes]
+    decodeSoon(this)
   }
 
   onEnd(): void {
-    this.#decode()
-    this.#take((events) => this.#decoder.end(events))
+    this.decode()
+    const events: WireEvent[] = []
+    this.#take(
+      events,
+      failureOf(() => this.#decoder.end(events)),
+    )
     this.#end()
   }
 
   onError(error: Error): void {
-    this.#decode()
+    this.decode()
     this.#end(connectionError(error, 'upstream_truncated'))
   }
 
-  #decode(): void {
+  /** Takes in what the socket read under way has brought. */
+  decode(): void {
     const unread = this.#unread
     if (unread.length === 0) return
-    this.#unread = []
+    this.#unread = none
     this.lastByteAt = performance.now()
-    const bytes = unread.length === 1 ? (unread[0] as Uint8Array) : Buffer.concat(unread)
-    this.#take((events) => this.#decoder.feed(bytes, events))
+    if (this.#failure || this.#over) return
+    const bytes = unread.length === 1 ? (unread[0] as Buffer) : Buffer.concat(unread)
+    const events: WireEvent[] = []
+    const failure = failureOf(() => this.#decoder.feed(bytes, events))
+    this.#take(events, failure)
   }
 
-  /** Delivers what `decode` finds, up to the first thing that ends the stream. */
-  #take(decode: (events: WireEvent[]) => void): void {
+  /** Delivers what was decoded, up to the first thing that ends the stream. */
+  #take(events: WireEvent[], failure: SluiceError | undefined): void {
     if (this.#failure || this.#over) return
-    const events: WireEvent[] = []
-    let failure: SluiceError | undefined
-    try {
-      decode(events)
-    } catch (thrown) {
-      failure = toSluiceError(thrown)
-    }
-    const error = events.findIndex((event) => event.type === 'wire_error')
+    const error = events.findIndex(isError)
     if (error >= 0) failure = streamError((events[error] as WireError).error, this.requestId)
     this.#deliver((error >= 0 ? events.slice(0, error) : events) as UpstreamEvent[])
     if (!failure) return
@@ -134,7 +155,7 @@ export class EventStream implements UpstreamStream, BodySink {
 
   /** Our side wants no more: what waits is dropped and the socket closed. */
   #giveUp(failure: SluiceError): void {
-    this.#unread = []
+    this.#unread = none
     this.#waiting = []
     const wasOpen = !this.#ended
     this.#end(failure)
@@ -159,4 +180,18 @@ export class EventStream implements UpstreamStream, BodySink {
 /** A clock says itself what it is; any other abort is whoever ended the run, and knows better than the stream why. */
 function abortFailure({ reason }: AbortSignal): SluiceError {
   return reason instanceof SluiceError ? reason : new SluiceError('upstream_error', { reason: 'aborted' })
+}
+
+function isError({ type }: WireEvent): boolean {
+  return type === 'wire_error'
+}
+
+/** @returns what `decode` threw */
+function failureOf(decode: () => void): SluiceError | undefined {
+  try {
+    decode()
+    return undefined
+  } catch (thrown) {
+    return toSluiceError(thrown)
+  }
 }

@@ -2,7 +2,7 @@ import { Agent, type Dispatcher } from 'undici'
 
 /** What an open response is read into, straight from the socket. */
 export interface BodySink {
-  onBytes(bytes: Uint8Array): void
+  onBytes(bytes: Buffer): void
   onEnd(): void
   onError(error: Error): void
 }
@@ -36,17 +36,18 @@ export class StreamingResponse {
   readonly status: number
   readonly headers: ResponseHeaders
   readonly control: BodyControl
-  readonly #body: PushedBody
+  readonly #exchange: Exchange
 
-  constructor(status: number, headers: ResponseHeaders, control: BodyControl, body: PushedBody) {
+  constructor(status: number, headers: ResponseHeaders, control: BodyControl, exchange: Exchange) {
     this.status = status
     this.headers = headers
     this.control = control
-    this.#body = body
+    this.#exchange = exchange
   }
 
+  /** Gives `sink` all that has come and all that comes. To be called once. */
   attach(sink: BodySink): void {
-    this.#body.attach(sink)
+    this.#exchange.attach(sink)
   }
 }
 
@@ -74,31 +75,24 @@ export class ResponseHeaders {
   }
 }
 
-/** Where a body goes: into a queue until somebody attaches, which holds at most the rest of the first read. */
-class PushedBody implements BodySink {
-  #sink: BodySink | undefined
-  #early: ((sink: BodySink) => void)[] = []
+/** Holds what comes before anybody has attached: at most the rest of the first read. */
+class EarlyBody implements BodySink {
+  readonly #calls: ((sink: BodySink) => void)[] = []
 
-  onBytes(bytes: Uint8Array): void {
-    if (this.#sink) this.#sink.onBytes(bytes)
-    else this.#early.push((sink) => sink.onBytes(bytes))
+  onBytes(bytes: Buffer): void {
+    this.#calls.push((sink) => sink.onBytes(bytes))
   }
 
   onEnd(): void {
-    if (this.#sink) this.#sink.onEnd()
-    else this.#early.push((sink) => sink.onEnd())
+    this.#calls.push((sink) => sink.onEnd())
   }
 
   onError(error: Error): void {
-    if (this.#sink) this.#sink.onError(error)
-    else this.#early.push((sink) => sink.onError(error))
+    this.#calls.push((sink) => sink.onError(error))
   }
 
-  attach(sink: BodySink): void {
-    this.#sink = sink
-    const early = this.#early
-    this.#early = []
-    for (const call of early) call(sink)
+  replay(sink: BodySink): void {
+    for (const call of this.#calls) call(sink)
   }
 }
 
@@ -146,7 +140,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   #signal: AbortSignal | undefined
   #opening: Opening | undefined
   #control: Dispatcher.DispatchController | undefined
-  #body: PushedBody | undefined
+  /** Where the body of a success goes. */
+  #body: BodySink | undefined
   #refusal: Refusal | undefined
 
   constructor(signal: AbortSignal | undefined, opening: Opening) {
@@ -184,9 +179,15 @@ class Exchange implements Dispatcher.DispatchHandler {
     }
     // They point into the whole first read, and undici would hold them to the end.
     controller.rawHeaders = null
-    this.#body = new PushedBody()
-    this.#opening?.resolve(new StreamingResponse(status, headers, controller, this.#body))
+    this.#body = new EarlyBody()
+    this.#opening?.resolve(new StreamingResponse(status, headers, controller, this))
     this.#settle()
+  }
+
+  attach(sink: BodySink): void {
+    const early = this.#body
+    this.#body = sink
+    if (early instanceof EarlyBody) early.replay(sink)
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { decodeEvent, encodeEvent, MalformedEvent, parseWireEvent } from '../../src/core/codec.ts'
 import { Delta, deltaShapes, escapeJson } from '../../src/core/delta.ts'
 import type { LogEvent } from '../../src/core/events.ts'
-import { done, failed, logOf, start } from '../support/logs.ts'
+import { done, failed, jsonOf, logOf, start } from '../support/logs.ts'
 import { parseRecording, recordings } from '../support/recordings.ts'
 
 /** A parsed event in Claude's own terms again. */
@@ -42,7 +42,7 @@ describe('parseWireEvent', () => {
   it('keeps what a delta says beyond its payload', () => {
     const json = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x","logprob":-1}}'
     const delta = parseWireEvent(json) as Delta
-    expect([delta.text, JSON.parse(delta.toJson())]).toEqual(['x', JSON.parse(json)])
+    expect([delta.text, JSON.parse(jsonOf(delta))]).toEqual(['x', JSON.parse(json)])
   })
 
   it.each([

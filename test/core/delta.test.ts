@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Delta, type DeltaKind, deltaShapes, escapeJson } from '../../src/core/delta.ts'
+import { jsonOf } from '../support/logs.ts'
 
 describe('a delta', () => {
   it('has its payload as text, and writes the JSON that Claude writes', () => {
@@ -11,7 +12,7 @@ describe('a delta', () => {
         const delta = new Delta(kind, index, escapeJson(text))
         const { type, field } = deltaShapes[kind]
         expect(delta.text).toBe(text)
-        expect(delta.toJson()).toBe(
+        expect(jsonOf(delta)).toBe(
           JSON.stringify({ type: 'content_block_delta', index, delta: { type, [field]: text } }),
         )
       }),
@@ -19,6 +20,6 @@ describe('a delta', () => {
   })
 
   it('writes the raw JSON it was given when that says more', () => {
-    expect(new Delta('text', 0, 'hi', '{"more":1}').toJson()).toBe('{"more":1}')
+    expect(jsonOf(new Delta('text', 0, 'hi', '{"more":1}'))).toBe('{"more":1}')
   })
 })

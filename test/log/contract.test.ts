@@ -5,7 +5,7 @@ import type { LogEvent } from '../../src/core/events.ts'
 import type { Cursor, LogStore, StreamLog } from '../../src/core/ports.ts'
 import { newStreamId } from '../../src/core/position.ts'
 import { eventually } from '../support/client.ts'
-import { done, failed, logOf, start } from '../support/logs.ts'
+import { done, failed, logOf, nobody, start } from '../support/logs.ts'
 import { recordings } from '../support/recordings.ts'
 import { ended, found, owner, readAll, readEagerly, soonMs, stopped, storePlaces, text, texts } from './stores.ts'
 
@@ -36,9 +36,11 @@ class Reader {
 
   constructor(log: StreamLog, all: readonly LogEvent[], eager: boolean) {
     this.#all = all
-    this.#cursor = log.cursor(() => {
-      this.wakes++
-      if (eager) this.take(512)
+    this.#cursor = log.cursor({
+      wake: () => {
+        this.wakes++
+        if (eager) this.take(512)
+      },
     })
   }
 
@@ -136,7 +138,7 @@ describe.each(places)('a log $name', ({ open, elsewhere, trials }) => {
       const { id } = await write(events)
       const log = await found(reader, id)
       expect(await log.history()).toEqual(events)
-      expect(readAll(log.cursor(() => {}))).toEqual(events)
+      expect(readAll(log.cursor(nobody))).toEqual(events)
     }
   })
 
@@ -151,9 +153,9 @@ describe.each(places)('a log $name', ({ open, elsewhere, trials }) => {
   it('counts a reader until it closes, once, and history never', async () => {
     const { there, signals } = await begin()
     const reaches = (counts: number[]) => eventually(() => signals.counts.length >= counts.length && counts, soonMs)
-    const first = there.cursor(() => {})
+    const first = there.cursor(nobody)
     await reaches([1])
-    const second = there.cursor(() => {})
+    const second = there.cursor(nobody)
     await reaches([1, 2])
     await there.history()
     first.close()
@@ -165,15 +167,15 @@ describe.each(places)('a log $name', ({ open, elsewhere, trials }) => {
 
   it('tells its owner nothing once it is sealed', async () => {
     const { log, there, signals } = await begin()
-    const early = there.cursor(() => {})
+    const early = there.cursor(nobody)
     await eventually(() => signals.counts.length > 0, soonMs)
     await log.append([done])
     await ended(there)
-    there.cursor(() => {}).close()
+    there.cursor(nobody).close()
     early.close()
     // Whatever it might have said has arrived when another stream's reader has been heard of.
     const other = await begin()
-    other.there.cursor(() => {}).close()
+    other.there.cursor(nobody).close()
     await eventually(() => other.signals.counts.at(-1) === 0, soonMs)
     expect(signals.counts).toEqual([1])
   })
@@ -181,7 +183,7 @@ describe.each(places)('a log $name', ({ open, elsewhere, trials }) => {
   it('wakes readers once a batch, after the events are there', async () => {
     const { log, there } = await begin()
     const seen: number[] = []
-    const cursor: Cursor = there.cursor(() => void seen.push(readAll(cursor).length))
+    const cursor: Cursor = there.cursor({ wake: () => void seen.push(readAll(cursor).length) })
     expect(readAll(cursor)).toEqual([start])
     const total = () => seen.reduce((sum, each) => sum + each, 0)
     for (const [count, sum] of [
@@ -197,9 +199,11 @@ describe.each(places)('a log $name', ({ open, elsewhere, trials }) => {
 
   it('lets readers come and go while it wakes them', async () => {
     const { log, there, signals } = await begin()
-    const cursor: Cursor = there.cursor(() => {
-      cursor.close()
-      there.cursor(() => {})
+    const cursor: Cursor = there.cursor({
+      wake() {
+        cursor.close()
+        there.cursor(nobody)
+      },
     })
     await log.append([text(1)])
     await eventually(() => signals.counts.length >= 3, soonMs)

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { Delta, escapeJson } from '../../src/core/delta.ts'
 import type { LogEvent } from '../../src/core/events.ts'
-import { EventLines, type Reader } from '../../src/log/lines.ts'
+import { EventLines, Reader } from '../../src/log/lines.ts'
 import { done, logOf } from '../support/logs.ts'
 import { recordings } from '../support/recordings.ts'
 
@@ -52,7 +52,7 @@ it('gives every reader all events in order, from wherever it begins, however the
           if (step.drop) lines.dropLatest()
         } else if (step.do === 'open') {
           const from = Math.round(step.share * all.length)
-          readers.push({ reader: lines.reader(from), from, seen: [] })
+          readers.push({ reader: new Reader(lines, from), from, seen: [] })
         } else if (readers.length > 0) {
           const { reader, from, seen } = readers[step.who % readers.length] as (typeof readers)[number]
           const events = reader.next(step.limit)
@@ -80,12 +80,12 @@ it.each([...recordings])('gives the log of %s back from bytes as it was', (_, re
   lines.push(events)
   lines.dropLatest()
   expect(lines.all()).toEqual(events)
-  expect(drain(lines.reader(), 5)).toEqual(events)
+  expect(drain(new Reader(lines), 5)).toEqual(events)
 })
 
 it('gives the objects to those alone who have read everything before', () => {
   const lines = new EventLines()
-  const [prompt, late] = [lines.reader(), lines.reader()]
+  const [prompt, late] = [new Reader(lines), new Reader(lines)]
   const events = [piece('a'), piece('b')]
   for (const event of events) {
     lines.push([event])
@@ -103,11 +103,11 @@ it('takes little room for a log that says little, and one piece for an event lar
   expect(lines.bytes).toBeLessThanOrEqual(1024)
   lines.push([piece('x'.repeat(1_000_000))])
   expect(lines.bytes).toBeLessThan(1_002_000)
-  expect(drain(lines.reader(), 1)).toHaveLength(2)
+  expect(drain(new Reader(lines), 1)).toHaveLength(2)
 })
 
 it('takes a batch larger than the stack', () => {
   const lines = new EventLines()
   lines.push(Array.from({ length: 300_000 }, () => done))
-  expect(lines.reader().next(400_000)).toHaveLength(300_000)
+  expect(new Reader(lines).next(400_000)).toHaveLength(300_000)
 })

@@ -4,7 +4,7 @@ import { Delta, escapeJson } from '../../src/core/delta.ts'
 import type { LogEvent } from '../../src/core/events.ts'
 import { newStreamId } from '../../src/core/position.ts'
 import { memoryStore } from '../../src/log/memory.ts'
-import { done, start } from '../support/logs.ts'
+import { done, nobody, start } from '../support/logs.ts'
 import { owner, readAll, texts } from './stores.ts'
 
 describe('memoryStore', () => {
@@ -47,7 +47,7 @@ describe('memoryStore', () => {
   it('lets a reader finish a log that has been forgotten meanwhile', async () => {
     const store = storeWithFakeClock(1_000)
     const log = store.create('s', { owner: owner() })
-    const cursor = log.cursor(() => {})
+    const cursor = log.cursor(nobody)
     log.append([start, done])
     vi.advanceTimersByTime(2_000)
     expect(await store.find('s')).toBeUndefined()
@@ -99,7 +99,7 @@ describe('memoryStore', () => {
   it('lets go of a live log and its other name, and not of a finished one', async () => {
     const store = storeWithFakeClock(1_000)
     const log = store.create('s', { owner: owner(), alias: 'chat' })
-    const cursor = log.cursor(() => {})
+    const cursor = log.cursor(nobody)
     store.forget('s')
     expect(await store.find('s')).toBeUndefined()
     expect(await store.findLive('chat')).toBeUndefined()
@@ -131,7 +131,7 @@ it('gives a finished log back as it was, in pieces of any size', async () => {
         const events = [start, ...texts.map((text) => new Delta('text', 0, escapeJson(text))), done]
         for (const event of events) live.append([event])
         const finished = await store.find(live.id)
-        const cursor = finished?.cursor(() => {})
+        const cursor = finished?.cursor(nobody)
         const read: LogEvent[] = []
         for (let some = cursor?.next(limit) ?? []; some.length > 0; some = cursor?.next(limit) ?? []) read.push(...some)
         expect(read).toEqual(events)

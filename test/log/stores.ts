@@ -61,7 +61,7 @@ export function readEagerly(log: StreamLog): Eager {
       failure = error
     }
   }
-  const cursor = log.cursor(take)
+  const cursor = log.cursor({ wake: take })
   take()
   return {
     seen,

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 
-/** A process that a test started, and that is gone when the test's own process is. */
+/** A process that a test started, and that is gone, with all that it has started, when the test's own process is. */
 export interface Child {
   readonly pid: number
   /** The end of what it has said, on stdout and stderr. */
@@ -24,14 +24,32 @@ export interface ChildOptions {
 const keptOutput = 4_000
 
 const running = new Set<ChildProcess>()
-process.on('exit', () => {
-  for (const child of running) child.kill('SIGKILL')
-})
+process.on('exit', killAll)
+// So Vitest ends its processes, also those in which a test that timed out has closed nothing. While a test runs it does not
+// let it exit, but ends it a moment later.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    killAll()
+    process.exit(130)
+  })
+}
+
+/** Also what they have started, such as workers, which may be stopped and would outlive them. */
+function killAll(): void {
+  for (const { pid } of running) {
+    try {
+      process.kill(-(pid as number), 'SIGKILL')
+    } catch {
+      // All are gone already.
+    }
+  }
+}
 
 /** @throws Error of code ENOENT when there is no such program */
 export async function startChild(program: string, args: readonly string[], options: ChildOptions = {}): Promise<Child> {
   const { onLine, ...rest } = options
-  const child = spawn(program, args, { ...rest, stdio: ['ignore', 'pipe', 'pipe'] })
+  // Detached it leads a process group of its own.
+  const child = spawn(program, args, { ...rest, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   let said = ''
   let line = ''
   const keep = (text: string) => {

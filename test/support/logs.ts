@@ -1,9 +1,19 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { WireEvent } from '../../src/core/codec.ts'
+import { type Delta, eventOpening } from '../../src/core/delta.ts'
 import type { DoneEvent, ErrorEvent, LogEvent } from '../../src/core/events.ts'
 import type { Format } from '../../src/core/format.ts'
+import type { LogReader } from '../../src/core/ports.ts'
 import { Frames } from '../../src/core/sse.ts'
 import { EventDecoder } from '../../src/upstream/decode.ts'
+
+/** A reader that is not interested. */
+export const nobody: LogReader = { wake() {} }
+
+/** A delta as Claude's JSON. */
+export function jsonOf({ kind, index, escaped, raw }: Delta): string {
+  return raw ?? `${eventOpening(kind, index)}${escaped}"}}`
+}
 
 export const streamId = `s_${'A'.repeat(22)}`
 

@@ -1,35 +1,43 @@
 import { expect, it, onTestFinished } from 'vitest'
 import { allowanceOf, oldGenerationBytes, processBounds, shareOf } from '../../src/telemetry/bounds.ts'
-import { PressureGauge, watchPressure } from '../../src/telemetry/pressure.ts'
+import { isCrowded, type LoopReading, PressureGauge, watchPressure } from '../../src/telemetry/pressure.ts'
 import { eventually } from '../support/client.ts'
 
 const MiB = 2 ** 20
 
-/** A gauge over readings that the test sets; `pass` lets time go by as the watch does, half a second at a time. */
+/** A gauge over readings that the test sets; `pass` lets time go by as the watch does, a quarter of a second at a time. */
 function gaugeOf() {
-  const process = { now: 0, old: 10, resident: 100, accounted: 90, standstill: 0, reads: 0, collections: 0 }
-  const gauge = new PressureGauge({ openFiles: 1_000, memoryBytes: 1_000 * MiB, oldBytes: 100 * MiB }, 200, {
+  const process = { now: 0, old: 10, resident: 100, accounted: 90, turnMs: 1, live: 256 }
+  const counts = { heap: 0, memory: 0, collections: 0 }
+  let loop = { busyMs: 0, idleMs: 0, turns: 0 }
+  const gauge = new PressureGauge({ openFiles: 1_000, memoryBytes: 1_000 * MiB, oldBytes: 100 * MiB }, 5, {
     now: () => process.now,
     oldBytes: () => {
-      process.reads++
+      counts.heap++
       return process.old * MiB
     },
-    memory: () => ({ resident: process.resident * MiB, accounted: process.accounted * MiB }),
-    standstillMs: () => process.standstill,
-    collect: () => void process.collections++,
+    memory: () => {
+      counts.memory++
+      return { resident: process.resident * MiB, accounted: process.accounted * MiB }
+    },
+    loop: () => loop,
+    live: () => process.live,
+    collect: () => void counts.collections++,
   })
   const pass = (ms: number) => {
     for (const until = process.now + ms; process.now < until; ) {
-      process.now += 500
+      process.now += 250
+      loop = { ...loop, busyMs: loop.busyMs + 250, turns: loop.turns + 250 / process.turnMs }
       gauge.look()
     }
   }
-  const window = (standstill: number) => {
-    process.standstill = standstill
-    pass(500)
-    return gauge.reason
+  /** Whether streams are refused after so long with such turns. */
+  const refusesAfter = (ms: number, turnMs: number) => {
+    process.turnMs = turnMs
+    pass(ms)
+    return gauge.reason === 'event_loop'
   }
-  return { gauge, process, pass, window }
+  return { gauge, process, counts, pass, refusesAfter }
 }
 
 it('has nothing against new streams while the process is well', () => {
@@ -62,69 +70,117 @@ it('refuses above 75 % of the old generation, collected or not', () => {
   expect(gauge.reason).toBeUndefined()
 })
 
-it('reads memory once for all that is admitted within 10 ms', () => {
-  const { gauge, process } = gaugeOf()
-  for (let n = 0; n < 100; n++) expect(gauge.reason).toBeUndefined()
-  expect(process.reads).toBe(1)
+it('reads the heap once for all that is admitted within 10 ms, memory within 100', () => {
+  const { gauge, process, counts } = gaugeOf()
+  for (process.now = 0; process.now < 100; process.now++) expect(gauge.reason).toBeUndefined()
+  expect(counts).toMatchObject({ heap: 10, memory: 1 })
+  expect(gauge.reason).toBeUndefined()
+  expect(counts).toMatchObject({ heap: 11, memory: 2 })
 })
 
 it('refuses when memory is short, but not for what the allocator keeps of memory that has been freed', () => {
   const { gauge, process } = gaugeOf()
-  Object.assign(process, { resident: 810, accounted: 700, now: 10 })
+  Object.assign(process, { resident: 810, accounted: 700, now: 100 })
   expect(gauge.reason).toBe('memory')
-  Object.assign(process, { accounted: 500, now: 20 })
+  Object.assign(process, { accounted: 500, now: 200 })
   expect(gauge.reason).toBeUndefined()
 })
 
 it('makes a process collect that has been short of memory for 5 s, and again no sooner than after 15 s', () => {
-  const { process, pass } = gaugeOf()
+  const { process, counts, pass } = gaugeOf()
   process.old = 90
   pass(5_000)
-  expect(process.collections).toBe(0)
-  pass(500)
-  expect(process.collections).toBe(1)
-  pass(14_500)
-  expect(process.collections).toBe(1)
-  pass(500)
-  expect(process.collections).toBe(2)
+  expect(counts.collections).toBe(0)
+  pass(250)
+  expect(counts.collections).toBe(1)
+  pass(14_750)
+  expect(counts.collections).toBe(1)
+  pass(250)
+  expect(counts.collections).toBe(2)
 })
 
 it('does not when memory is short only now and then', () => {
-  const { process, pass } = gaugeOf()
+  const { process, counts, pass } = gaugeOf()
   for (let n = 0; n < 10; n++) {
     process.old = 90
     pass(4_000)
     process.old = 70
     pass(500)
   }
-  expect(process.collections).toBe(0)
+  expect(counts.collections).toBe(0)
 })
 
-it('bears one pause of the event loop, however long', () => {
-  const { window } = gaugeOf()
-  expect([5_000, 0, 0, 0, 5_000, 200, 200, 200].map(window)).toEqual(Array(8).fill(undefined))
+/** What a loop has done in a second: turns of so many milliseconds each, and waiting. */
+function second(turnsMs: readonly number[], idleMs = 0): LoopReading[] {
+  const busyMs = turnsMs.reduce((sum, ms) => sum + ms, 0)
+  return [
+    { busyMs: 70, idleMs: 30, turns: 20 },
+    { busyMs: 70 + busyMs, idleMs: 30 + idleMs, turns: 20 + turnsMs.length },
+  ]
+}
+const turns = (count: number, ms: number): number[] => Array(count).fill(ms)
+
+it.each<[string, LoopReading[]]>([
+  ['nothing known yet', []],
+  ['one sample', second([]).slice(1)],
+  ['nothing done', second([], 1_000)],
+  ['work all the time in short turns', second(turns(250, 4))],
+  ['a pause of a tenth of a second among them', second([...turns(250, 4), 100])],
+  ['a second of standing still after a second of little work', second([...turns(10, 0.1), 1_000], 999)],
+  ['a thousand requests at once', second([...turns(5, 0.1), 300, 300], 400)],
+])('is not crowded: %s', (_, samples) => {
+  expect(isCrowded(samples, 5, false)).toBe(false)
 })
 
-it('refuses at the second pause within two seconds, until they are over', () => {
-  const { window } = gaugeOf()
-  const reasons = [201, 0, 0, 201, 0, 201, 0, 0, 0].map(window)
-  const refused = reasons.map((reason) => reason === 'event_loop')
-  expect(refused).toEqual([false, false, false, true, false, true, true, false, false])
+it.each<[string, LoopReading[]]>([
+  ['work all the time in long turns', second(turns(100, 10))],
+  ['little waiting between them', second(turns(90, 10.1), 100)],
+  ['no turn done', second([1_200]).map((sample) => ({ ...sample, turns: 20 }))],
+])('is crowded: %s', (_, samples) => {
+  expect(isCrowded(samples, 5, false)).toBe(true)
 })
 
-it('measures the standstills of this process, and says when they begin and end to matter', async () => {
+it('stays crowded until turns are half as long', () => {
+  expect(isCrowded(second(turns(350, 3)), 5, true)).toBe(true)
+  expect(isCrowded(second(turns(350, 3)), 5, false)).toBe(false)
+  expect(isCrowded(second(turns(400, 2.5)), 5, true)).toBe(false)
+})
+
+it('refuses after a second of long turns, and no longer when turns have been short for half a second', () => {
+  const { refusesAfter } = gaugeOf()
+  expect(refusesAfter(2_000, 1)).toBe(false)
+  expect([refusesAfter(250, 50), refusesAfter(750, 50)]).toEqual([false, true])
+  expect([refusesAfter(250, 1), refusesAfter(250, 1)]).toEqual([true, false])
+})
+
+it('lets few streams take long turns, forty times as long', () => {
+  const { process, refusesAfter } = gaugeOf()
+  process.live = 255
+  expect([refusesAfter(2_000, 199), refusesAfter(2_000, 201), refusesAfter(2_000, 99)]).toEqual([false, true, false])
+  expect(refusesAfter(250, 99)).toBe(false)
+  process.live = 256
+  expect(refusesAfter(250, 99)).toBe(true)
+})
+
+it('watches the loop of this process, and says when its turns begin and end to be too long', async () => {
   const changes: (string | undefined)[] = []
-  const pressure = watchPressure(processBounds(), 200, (reason) => changes.push(reason))
-  onTestFinished(() => pressure.close())
-  const blocking = setInterval(() => {
-    const until = performance.now() + 300
+  const watched = watchPressure(
+    processBounds(),
+    20,
+    () => 256,
+    (reason) => changes.push(reason),
+  )
+  onTestFinished(() => watched.close())
+  let turn = setImmediate(function work() {
+    const until = performance.now() + 50
     while (performance.now() < until);
-  }, 350)
-  await eventually(() => pressure.reason === 'event_loop', 5_000)
-  clearInterval(blocking)
+    turn = setImmediate(work)
+  })
+  await eventually(() => watched.reason === 'event_loop', 5_000)
+  clearImmediate(turn)
   await eventually(() => changes.includes(undefined), 5_000)
   expect(changes).toEqual(['event_loop', undefined])
-  expect(pressure.reason).toBeUndefined()
+  expect(watched.reason).toBeUndefined()
 })
 
 it('knows the bounds of this process', () => {

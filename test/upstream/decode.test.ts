@@ -2,14 +2,14 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseWireEvent, type WireEvent } from '../../src/core/codec.ts'
 import { EventDecoder } from '../../src/upstream/decode.ts'
-import { decode, parse } from '../support/logs.ts'
+import { decode, jsonOf, parse } from '../support/logs.ts'
 import { parseRecording, recordings } from '../support/recordings.ts'
 
 const megabyte = 1 << 20
 
 /** Events as text, for comparing many of them quickly. */
 function serialize(events: readonly WireEvent[]): string {
-  return events.map((event) => (event.type === 'delta' ? event.toJson() : JSON.stringify(event))).join('\n')
+  return events.map((event) => (event.type === 'delta' ? jsonOf(event) : JSON.stringify(event))).join('\n')
 }
 
 interface Outcome {
@@ -21,7 +21,7 @@ function feedAll(chunks: readonly Uint8Array[], maxEventBytes = megabyte, end?: 
   const events: WireEvent[] = []
   const decoder = new EventDecoder(maxEventBytes)
   try {
-    for (const chunk of chunks) decoder.feed(chunk, events)
+    for (const chunk of chunks) decoder.feed(Buffer.from(chunk), events)
     if (end === 'clean end') decoder.end(events)
   } catch (thrown) {
     return { events, thrown }

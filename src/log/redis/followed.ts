@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../../core/errors.ts'
 import type { LogEvent, TerminalEvent } from '../../core/events.ts'
-import type { Cursor, StreamLog } from '../../core/ports.ts'
+import type { Cursor, LogReader, StreamLog } from '../../core/ports.ts'
 import { LocalLog } from '../local.ts'
 import type { Reading, RedisCommands } from './commands.ts'
 import { ifThere, orUnavailable, StoreAway } from './link.ts'
@@ -62,9 +62,9 @@ export class FollowedLog implements StreamLog {
     throw new Error('append to a log of another replica')
   }
 
-  cursor(wake: () => void): Cursor {
+  cursor(reader: LogReader): Cursor {
     this.#usedAt = performance.now()
-    return this.local.cursor(wake)
+    return this.local.cursor(reader)
   }
 
   async history(): Promise<readonly LogEvent[]> {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { encodeEvent } from '../../core/codec.ts'
 import { cameToNothing, isTerminal, type LogEvent, type TerminalEvent } from '../../core/events.ts'
-import type { Cursor, OwnerSignals, StreamLog } from '../../core/ports.ts'
+import type { Cursor, LogReader, OwnerSignals, StreamLog } from '../../core/ports.ts'
 import type { MemoryLog } from '../memory.ts'
 import type { Batch, RedisCommands, Standing, StreamFacts } from './commands.ts'
 import { StoreAway } from './link.ts'
@@ -186,8 +186,8 @@ export class OwnedLog implements StreamLog {
     if (this.memory.local.terminal && this.#stored === this.memory.local.length) this.#options.onStored(this)
   }
 
-  cursor(wake: () => void): Cursor {
-    return this.memory.cursor(wake)
+  cursor(reader: LogReader): Cursor {
+    return this.memory.cursor(reader)
   }
 
   history(): Promise<readonly LogEvent[]> {

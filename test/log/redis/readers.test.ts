@@ -7,7 +7,7 @@ import type { State } from '../../../src/log/redis/states.ts'
 import { Turns } from '../../../src/log/redis/turns.ts'
 import { startChaos } from '../../support/chaos.ts'
 import { eventually } from '../../support/client.ts'
-import { done, start } from '../../support/logs.ts'
+import { done, nobody, start } from '../../support/logs.ts'
 import { type Redis, startRedis } from '../../support/redis.ts'
 import { newPrefix, owner, readEagerly, soonMs, testCommands, testStore, text } from '../stores.ts'
 
@@ -53,7 +53,7 @@ describe('an owner', () => {
     expect(log.onReadersElsewhere('b', 2, now)).toBe(false)
     expect(log.onReadersElsewhere('c', 0, now)).toBe(false)
     expect(log.onReadersElsewhere('c', 1, now)).toBe(true)
-    const cursor = log.cursor(() => {})
+    const cursor = log.cursor(nobody)
     log.onReadersElsewhere('b', 0, now)
     cursor.close()
     expect(counts).toEqual([2, 3, 4, 2, 1])
@@ -92,7 +92,7 @@ describe('an owner', () => {
 
   it('counts readers that are about to come back through another replica', async () => {
     const { log, counts } = await owned()
-    const cursor = log.cursor(() => {})
+    const cursor = log.cursor(nobody)
     log.expectReaders()
     cursor.close()
     expect(counts).toEqual([1, 2, 1])
@@ -141,7 +141,7 @@ describe('a follower', () => {
 
   it('is kept while somebody reads it, and a while longer', async () => {
     const { there } = await followed()
-    const cursor = there.cursor(() => {})
+    const cursor = there.cursor(nobody)
     const later = performance.now() + 20_000
     expect(there.sweep(later)).toBe(true)
     cursor.close()
