@@ -9,6 +9,7 @@ import { type Config, ConfigError, loadConfig, loadSingleConfig } from './config
 import { describeFault } from './core/errors.ts'
 import { configurationExit } from './supervisor.ts'
 import { createLogger, flushLogs } from './telemetry/logger.ts'
+import { Output } from './telemetry/output.ts'
 import { joinPrimary, runWorkers } from './workers.ts'
 
 const usageExit = 64
@@ -70,7 +71,7 @@ async function serve(): Promise<void> {
       'set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_FILE); to try Sluice without a key: npm run demo',
     ])
   }
-  const logger = createLogger(config.telemetry.log_level)
+  const logger = createLogger(config.telemetry.log_level, new Output(config.server.workers > 1))
   if (config.server.workers > 1) return primary({ ...config, apiKey }, logger)
   const { startApp } = await loadApp()
   const app = await startApp({ ...config, apiKey }, logger)
@@ -91,7 +92,7 @@ async function primary(config: Config & { apiKey: string }, logger: Logger): Pro
 
 async function work(): Promise<void> {
   const { id, config, serve } = await joinPrimary()
-  const logger = createLogger(config.telemetry.log_level).child({ worker: id })
+  const logger = createLogger(config.telemetry.log_level, new Output(true)).child({ worker: id })
   const { startApp } = await loadApp()
   const app = await startApp(config, logger)
   const stop = stopperOf(app, () => flushLogs(logger))

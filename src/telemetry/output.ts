@@ -10,19 +10,25 @@ const gatherMs = 10
  * PIPE_BUF of Linux: what is written to a pipe at once goes in whole up to here, but in parts beyond, and those of
  * workers with one stdout get in between. Only a line that is longer by itself can still be torn.
  */
-const maxWriteBytes = 4_096
+const maxSharedBytes = 4_096
+/** Of what is this process's alone: one write for some 60 lines. */
+const maxOwnBytes = 64 * 1024
 
 /**
  * Lines for stdout, as many in one write as come within a moment: a write wakes a thread and makes a system call, 30 µs
  * for one line as for ten. Each write ends with a line.
  */
 export class Output implements DestinationStream {
-  readonly #to = destination({ fd: 1, sync: false, maxLength: maxBufferedBytes, maxWrite: maxWriteBytes })
+  readonly #maxBytes: number
+  readonly #to: ReturnType<typeof destination>
   #lines = ''
   #bytes = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor() {
+  /** @param shared other processes write to the same stdout */
+  constructor(shared = false) {
+    this.#maxBytes = shared ? maxSharedBytes : maxOwnBytes
+    this.#to = destination({ fd: 1, sync: false, maxLength: maxBufferedBytes, maxWrite: this.#maxBytes })
     // A full disk must cost lines, not streams. It is told where it can be told, once.
     this.#to.once('error', (error: NodeJS.ErrnoException) => {
       this.#to.on('error', () => {})
@@ -34,7 +40,7 @@ export class Output implements DestinationStream {
 
   write(line: string): void {
     const bytes = Buffer.byteLength(line)
-    if (this.#bytes + bytes > maxWriteBytes) this.#pass()
+    if (this.#bytes + bytes > this.#maxBytes) this.#pass()
     this.#lines += line
     this.#bytes += bytes
     this.#timer ??= setTimeout(() => this.#pass(), gatherMs)

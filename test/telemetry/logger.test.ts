@@ -19,12 +19,14 @@ it('tells the time as a date does, to the millisecond', () => {
 
 describe('processes that share a pipe', () => {
   const source = import.meta.resolve('../../src/telemetry/logger.ts')
+  const output = import.meta.resolve('../../src/telemetry/output.ts')
   /** Lines of 0.1 to 3 KB, most of it in characters of three bytes; all at once, and the reader comes late. */
   const write = `
     import { createLogger } from '${source}'
+    import { Output } from '${output}'
     const { prepare, writer, lines } = process.env
     if (prepare) process.stdout
-    const logger = createLogger('info').child({ writer })
+    const logger = createLogger('info', new Output(true)).child({ writer })
     for (let n = 0; n < lines; n++) logger.info({ n, text: '€'.repeat((n * 37) % 1_000) }, 'x')`
 
   it.each([
