@@ -30,12 +30,13 @@ export class EventDecoder {
   }
 
   /**
-   * Adds the events that `bytes` complete to `events`.
+   * Adds the events that `pieces`, in their order, complete to `events`.
    * @throws SluiceError `upstream_protocol` on what cannot be Claude's; the events before it have been added
    */
-  feed(bytes: Buffer, events: WireEvent[]): void {
+  feed(pieces: readonly Buffer[], events: WireEvent[]): void {
+    const bytes = join(pieces)
     const end = endOfLines(bytes)
-    if (end > 0) this.#read(this.#join(bytes, end), events)
+    if (end > 0) this.#read(this.#linesOf(bytes, end), events)
     if (end < bytes.length) this.#keep(bytes.subarray(end))
   }
 
@@ -48,7 +49,7 @@ export class EventDecoder {
   }
 
   /** The lines that `bytes` complete, up to `end`. */
-  #join(bytes: Buffer, end: number): string {
+  #linesOf(bytes: Buffer, end: number): string {
     if (this.#restBytes === 0) return bytes.toString('utf8', 0, end)
     const lines = Buffer.concat([...this.#rest, bytes.subarray(0, end)]).toString('utf8')
     this.#rest = []
@@ -57,7 +58,8 @@ export class EventDecoder {
   }
 
   #keep(bytes: Buffer): void {
-    this.#rest.push(bytes)
+    // A copy: it may wait for long, and lies where others are read next, or in a buffer much larger than itself.
+    this.#rest.push(Buffer.from(bytes))
     this.#restBytes += bytes.length
     if (this.#restBytes > this.#maxEventBytes) throw protocolError('line too long')
   }
@@ -109,6 +111,24 @@ export class EventDecoder {
     }
   }
 }
+
+/** Joins pieces where they stay until the next call. Memory of its own for each read was 7 % of the time at full speed. */
+function join(pieces: readonly Buffer[]): Buffer {
+  const [first] = pieces
+  if (pieces.length === 1 && first) return first
+  let length = 0
+  for (const piece of pieces) length += piece.length
+  if (length > scratch.length) scratch = Buffer.allocUnsafeSlow(length)
+  let at = 0
+  for (const piece of pieces) {
+    scratch.set(piece, at)
+    at += piece.length
+  }
+  return scratch.subarray(0, length)
+}
+
+/** As large as a socket read, which is the most that comes at once. */
+let scratch = Buffer.allocUnsafeSlow(64 * 1024)
 
 /** Nearly always all of it: Claude sends whole events. */
 function endOfLines(bytes: Buffer): number {

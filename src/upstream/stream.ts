@@ -130,9 +130,8 @@ export class EventStream implements UpstreamStream, BodySink {
     this.#unread = none
     this.lastByteAt = performance.now()
     if (this.#failure || this.#over) return
-    const bytes = unread.length === 1 ? (unread[0] as Buffer) : Buffer.concat(unread)
     const events: WireEvent[] = []
-    const failure = failureOf(() => this.#decoder.feed(bytes, events))
+    const failure = failureOf(() => this.#decoder.feed(unread, events))
     this.#take(events, failure)
   }
 

@@ -50,7 +50,7 @@ export const failed: ErrorEvent = {
 export function decode(body: Buffer | string, maxEventBytes = 1 << 20): WireEvent[] {
   const events: WireEvent[] = []
   const decoder = new EventDecoder(maxEventBytes)
-  decoder.feed(Buffer.from(body), events)
+  decoder.feed([Buffer.from(body)], events)
   decoder.end(events)
   return events
 }

@@ -21,7 +21,13 @@ function feedAll(chunks: readonly Uint8Array[], maxEventBytes = megabyte, end?: 
   const events: WireEvent[] = []
   const decoder = new EventDecoder(maxEventBytes)
   try {
-    for (const chunk of chunks) decoder.feed(Buffer.from(chunk), events)
+    // As they come: sometimes one piece a read, sometimes several.
+    for (let at = 0, read = 1; at < chunks.length; at += read, read = 1 + (at % 3)) {
+      decoder.feed(
+        chunks.slice(at, at + read).map((chunk) => Buffer.from(chunk)),
+        events,
+      )
+    }
     if (end === 'clean end') decoder.end(events)
   } catch (thrown) {
     return { events, thrown }
@@ -192,7 +198,7 @@ describe('EventDecoder', () => {
     const decoder = new EventDecoder(cap)
     for (let taken = 0; taken < 100 * cap; taken += bytes.length) {
       try {
-        decoder.feed(bytes, [])
+        decoder.feed([bytes], [])
       } catch (thrown) {
         return { bytes: taken, thrown }
       }
