@@ -83,6 +83,7 @@ const ownTypes: ReadonlySet<string> = new Set<LogEvent['type']>([
   'start',
   'unknown',
   'progress',
+  'recovery',
   'done',
   'error',
   'cancelled',

@@ -73,6 +73,25 @@ export interface Timing {
   readonly tokens_per_second: number | null
 }
 
+/** How an answer went on after upstream had failed. */
+export const recoveryModes = ['fallback', 'prefill', 'quote'] as const
+export type RecoveryMode = (typeof recoveryModes)[number]
+
+/**
+ * Another attempt goes on where one failed: with another model before any content, or with the rest of the answer after
+ * it. The blocks behind it count on from those before it; an open text block goes on as the same block.
+ */
+export interface RecoveryEvent {
+  readonly type: 'recovery'
+  /** Why the attempt before failed: an error code. */
+  readonly reason: ErrorCode
+  /** The number of the attempt that follows; the first of a run is 1. */
+  readonly attempt: number
+  readonly mode: RecoveryMode
+  /** The model that answers from here on, when it is another. */
+  readonly model?: string
+}
+
 /** Who ended a stream before its time. */
 export type CancelledBy = 'client' | 'stop' | 'shutdown' | 'limit'
 
@@ -108,7 +127,7 @@ export interface CancelledEvent {
 export type TerminalEvent = DoneEvent | ErrorEvent | CancelledEvent
 
 /** What a log holds: Claude's own stream events and our few. */
-export type LogEvent = StartEvent | ClaudeEvent | Delta | UnknownEvent | ProgressEvent | TerminalEvent
+export type LogEvent = StartEvent | ClaudeEvent | Delta | UnknownEvent | ProgressEvent | RecoveryEvent | TerminalEvent
 
 export function isTerminal(event: LogEvent): event is TerminalEvent {
   return event.type === 'done' || event.type === 'error' || event.type === 'cancelled'
