@@ -21,7 +21,7 @@ export interface Cost {
 export const costs: readonly Cost[] = [
   {
     name: 'paced: reads per frame',
-    measured: 1.004,
+    measured: 1.003,
     margin: 0.05,
     systemCalls: true,
     value: ({ paced }) => paced.reads,
@@ -37,14 +37,14 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'paced: asynchronous resources per frame',
-    measured: 3.07,
+    measured: 3.065,
     margin: 0.15,
     value: ({ pacedMade }) => pacedMade.all,
     why: 'a promise, a timer, an immediate or another tick per read: one more is 33 %',
   },
   {
     name: 'paced: bytes of heap per frame',
-    measured: 3_940,
+    measured: 3_477,
     margin: 0.1,
     value: ({ paced }) => paced.heap,
     why: 'garbage per read: parsing what could be cut out, copies, closures, options',
@@ -73,21 +73,21 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'full speed: bytes of heap per frame',
-    measured: 1_265,
+    measured: 1_245,
     margin: 0.1,
     value: ({ full }) => full.heap,
     why: 'garbage per event: JSON parsed and written anew, copies of texts and frames',
   },
   {
     name: 'full speed: bytes of buffers per frame',
-    measured: 428,
+    measured: 264,
     margin: 0.15,
     value: ({ full }) => full.external,
     why: 'another copy of the bytes: a delta comes as 180',
   },
   {
     name: 'short stream: reads',
-    measured: 3.18,
+    measured: 3.08,
     margin: 0.3,
     systemCalls: true,
     value: ({ short }) => short.reads,
@@ -95,7 +95,7 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'short stream: writes',
-    measured: 3.22,
+    measured: 3.08,
     margin: 0.15,
     systemCalls: true,
     value: ({ short }) => short.writes,
@@ -103,21 +103,21 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'short stream: asynchronous resources',
-    measured: 60.6,
+    measured: 60.5,
     margin: 0.15,
     value: ({ shortMade }) => shortMade.all,
     why: 'promises and ticks on the way from a request to its end',
   },
   {
     name: 'short stream: timers made',
-    measured: 4.12,
+    measured: 4.05,
     margin: 0.15,
     value: ({ shortMade }) => shortMade.timers,
     why: 'a timer for a clock that the sweep could look at',
   },
   {
     name: 'short stream: bytes of heap',
-    measured: 75_400,
+    measured: 75_830,
     margin: 0.1,
     value: ({ short }) => short.heap,
     why: 'what validating, building the request, a run and a log take',
@@ -138,7 +138,7 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'open stream: bytes of heap',
-    measured: 20_600,
+    measured: 20_420,
     margin: 0.1,
     value: ({ open }) => open.heap,
     why: 'what a stream holds that waits; what kernel and C++ hold for it is not in it',
@@ -152,7 +152,7 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'finished stream: bytes of memory per frame',
-    measured: 44.4,
+    measured: 43.9,
     margin: 0.15,
     value: ({ finished }) => finished.bytes,
     why: 'a log of 40 characters a frame that is kept for a resume; events kept as objects; a leak',

@@ -97,8 +97,8 @@ function toSetting(key: string, standard: string | undefined, comment: string): 
 
 /** @throws when the annotated file is not what the schema says */
 function checkSections(sections: readonly Section[]): void {
-  const { apiKey: _, ...defaults } = loadConfig({})
-  const { apiKey: __, ...annotated } = loadConfig({ SLUICE_CONFIG: join(root, annotatedConfig) })
+  const { apiKeys: _, ...defaults } = loadConfig({})
+  const { apiKeys: __, ...annotated } = loadConfig({ SLUICE_CONFIG: join(root, annotatedConfig) })
   if (!isDeepStrictEqual(annotated, defaults)) throw new Error(`${annotatedConfig} changes a default`)
   for (const [section, settings] of Object.entries(defaults)) {
     const listed = sections.find(({ name }) => name === section)?.settings.map(({ key }) => key) ?? []

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
 import { describeFault, SluiceError } from './core/errors.ts'
-import type { LogStore, StreamLog } from './core/ports.ts'
+import type { LogStore } from './core/ports.ts'
 import { Sweep } from './core/sweep.ts'
 import { refuseUnderPressure } from './http/admission.ts'
 import { agUiRoutes } from './http/ag-ui.ts'
@@ -16,7 +16,9 @@ import { openApiRoute } from './http/openapi.ts'
 import { createServer } from './http/server.ts'
 import { streamRoutes } from './http/streams.ts'
 import { memoryStore } from './log/memory.ts'
+import type { RedisStoreOptions } from './log/redis/options.ts'
 import { redisStore } from './log/redis/store.ts'
+import { RetryBudget } from './run/budget.ts'
 import { Streams } from './run/streams.ts'
 import { isLoopback } from './settings.ts'
 import { allowanceOf, processBounds, shareOf } from './telemetry/bounds.ts'
@@ -45,7 +47,7 @@ const pollMs = 10
 const loopbackHosts = ['localhost', '127.0.0.1', '[::1]']
 
 /** Puts the parts together: the only place that knows every adapter. */
-export async function startApp(config: Config & { apiKey: string }, logger: Logger): Promise<App> {
+export async function startApp(config: Config, logger: Logger): Promise<App> {
   const { server, upstream } = config
   const bounds = processBounds(server.workers)
   const { max_connections, ...allowed } = allowanceOf(bounds, shareOf(config.streams, server.workers), (lowered) =>
@@ -53,14 +55,24 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
   )
   const limits = { ...config.streams, ...allowed }
   const sweep = new Sweep()
-  const store = await openStore({ ...config, streams: limits }, sweep, logger, (log) => void streams.adopt(log))
+  const store = await openStore(
+    { ...config, streams: limits },
+    sweep,
+    logger,
+    (log, plan) => void streams.adopt(log, plan),
+  )
   const claude = anthropicUpstream({
-    apiKey: config.apiKey,
+    apiKeys: config.apiKeys,
     baseUrl: upstream.base_url,
     connectTimeoutMs: upstream.connect_timeout_ms,
     maxEventBytes: upstream.max_event_bytes,
     forwardTimeoutMs: config.timeouts.headers_ms,
     log: { warn: (message) => logger.warn({ sdk: message }, 'anthropic sdk') },
+    onKeyRefused: (key, reason) =>
+      logger.warn(
+        { key: key + 1, keys: config.apiKeys.length, reason },
+        'Claude refuses this API key, others are used',
+      ),
   })
   const pressure = watchPressure(
     bounds,
@@ -76,7 +88,8 @@ export async function startApp(config: Config & { apiKey: string }, logger: Logg
     store,
     sweep,
     timeouts: config.timeouts,
-    retry: config.retry,
+    policy: { retry: config.retry, fallbackModels: upstream.fallback_models, recovery: config.recovery },
+    budget: new RetryBudget(config.retry),
     graceMs: limits.grace_ms,
     maxBytes: limits.max_bytes,
     maxStreams: limits.max_streams,
@@ -156,7 +169,7 @@ function openStore(
   { store, streams, timeouts }: Config,
   sweep: Sweep,
   log: Logger,
-  adopt: (log: StreamLog) => void,
+  adopt: RedisStoreOptions['adopt'],
 ): LogStore | Promise<LogStore> {
   const { retention_ms, key_ttl_ms, max_total_bytes } = streams
   const memory = { retentionMs: retention_ms, keyTtlMs: key_ttl_ms, maxBytes: max_total_bytes }

@@ -65,23 +65,22 @@ function readVersion(): string {
 async function serve(): Promise<void> {
   if (cluster.isWorker) return work()
   const config = loadConfig()
-  const { apiKey } = config
-  if (!apiKey) {
+  if (config.apiKeys.length === 0) {
     throw new ConfigError([
       'set ANTHROPIC_API_KEY (or ANTHROPIC_API_KEY_FILE); to try Sluice without a key: npm run demo',
     ])
   }
   const logger = createLogger(config.telemetry.log_level, new Output(config.server.workers > 1))
-  if (config.server.workers > 1) return primary({ ...config, apiKey }, logger)
+  if (config.server.workers > 1) return primary(config, logger)
   const { startApp } = await loadApp()
-  const app = await startApp({ ...config, apiKey }, logger)
+  const app = await startApp(config, logger)
   logger.info({ url: app.url }, 'listening')
   stopOnSignals(app, () => flushLogs(logger))
   stopOnDefects(app, logger)
 }
 
 /** Serves no streams itself. */
-async function primary(config: Config & { apiKey: string }, logger: Logger): Promise<void> {
+async function primary(config: Config, logger: Logger): Promise<void> {
   const workers = runWorkers(config, logger)
   onStopSignal(workers.stop)
   const code = await workers.ended
@@ -125,9 +124,9 @@ async function demo(): Promise<void> {
   const config = loadSingleConfig()
   const [{ startApp }, { Simulator }] = await Promise.all([loadApp(), loadSimulator()])
   const simulator = await Simulator.start({ defaults: { delay_ms: 30 } })
-  const demoConfig: Config & { apiKey: string } = {
+  const demoConfig: Config = {
     ...config,
-    apiKey: 'demo',
+    apiKeys: ['demo'],
     upstream: { ...config.upstream, base_url: simulator.url, default_model: 'claude-sim' },
   }
   const app = await startApp(

@@ -3,8 +3,8 @@ import { parse as parseYaml } from 'yaml'
 import { contradictions, type Settings, settingsSchema } from './settings.ts'
 
 export interface Config extends Settings {
-  /** From the environment only; never printed. */
-  readonly apiKey: string | undefined
+  /** From the environment only; never printed. Without any, nothing can be served. */
+  readonly apiKeys: readonly string[]
 }
 
 /** The configuration cannot work; `faults` says why, one sentence each. */
@@ -38,10 +38,10 @@ export function loadConfig(env: Env = process.env): Config {
   const faults: string[] = []
   const tree = readTree(env, faults)
   overlayEnv(tree, env, faults)
-  const apiKey = readSecret(env, 'ANTHROPIC_API_KEY', faults)
+  const apiKeys = splitKeys(readSecret(env, 'ANTHROPIC_API_KEY', faults))
   const redisUrl = readSecret(env, 'REDIS_URL', faults)
   if (redisUrl) set(tree, 'store', 'url', redisUrl)
-  if (apiKey !== undefined && !/^[\x21-\x7e]+$/.test(apiKey)) {
+  if (!apiKeys.every((key) => /^[\x21-\x7e]+$/.test(key))) {
     faults.push('ANTHROPIC_API_KEY: holds a character that no key has (a blank, or an ellipsis of an example)')
   }
   const parsed = settingsSchema.safeParse(tree)
@@ -49,7 +49,7 @@ export function loadConfig(env: Env = process.env): Config {
   if (!parsed.success || faults.length > 0) throw new ConfigError(faults)
   const impossible = contradictions(parsed.data)
   if (impossible.length > 0) throw new ConfigError(impossible)
-  return { ...parsed.data, apiKey }
+  return { ...parsed.data, apiKeys }
 }
 
 /** The same for what runs in one process, however many are configured. */
@@ -96,6 +96,12 @@ function parseValue(text: string): unknown {
   } catch {
     return text
   }
+}
+
+/** Several stand between commas or on lines of their own. */
+function splitKeys(text = ''): string[] {
+  const keys = text.split(/[,\r\n]/).map((key) => key.trim())
+  return [...new Set(keys.filter((key) => key !== ''))]
 }
 
 function readSecret(env: Env, name: string, faults: string[]): string | undefined {

@@ -26,6 +26,8 @@ const origin = z.string().refine((value) => URL.canParse(value) && new URL(value
   message: 'must be an exact origin such as https://app.example.com, without path or trailing slash',
 })
 
+const modelPattern = modelName.regex(/^[^*]*\*?$/, 'may hold one *, at its end')
+
 const price = z.strictObject({
   input: z.number().min(0),
   output: z.number().min(0),
@@ -53,6 +55,7 @@ export const settingsSchema = z.strictObject({
     default_max_tokens: maxTokens.min(1).default(8192),
     connect_timeout_ms: milliseconds(5_000, 10),
     max_event_bytes: bytes(2 * 1024 * 1024),
+    fallback_models: list(modelName),
     prices: z.record(modelName, price).default({}),
   }),
   timeouts: section({
@@ -66,9 +69,13 @@ export const settingsSchema = z.strictObject({
     max_attempts: z.int().min(0).max(10).default(2),
     budget_ms: milliseconds(10_000, 0),
     max_retry_after_ms: milliseconds(5_000, 0),
+    after_timeout: z.boolean().default(false),
+    budget_ratio: z.number().min(0).max(10).default(0.2),
+    budget_floor: z.int().min(0).max(1_000_000).default(10),
   }),
   recovery: section({
-    max_attempts: z.literal(0, 'only 0 for now: answers are not continued after content yet').default(0),
+    max_attempts: z.int().min(0).max(10).default(1),
+    prefill_models: list(modelPattern),
   }),
   streams: section({
     on_disconnect: z.enum(disconnectPolicies).default('grace'),

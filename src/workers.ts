@@ -5,8 +5,6 @@ import type { Config } from './config.ts'
 import { Supervisor, signMs, type WorkerEvents, type WorkerProcess } from './supervisor.ts'
 import { processBounds } from './telemetry/bounds.ts'
 
-type AppConfig = Config & { apiKey: string }
-
 /** What a primary says to a worker after its configuration. */
 type Order = 'drain' | 'hurry'
 
@@ -18,7 +16,7 @@ const MiB = 2 ** 20
  * hands them out in turn. Streams last long, so that a fair share of connections is a fair share of the work.
  * @returns the exit code, once all are gone
  */
-export function runWorkers(config: AppConfig, log: Logger): { stop(): void; ended: Promise<number> } {
+export function runWorkers(config: Config, log: Logger): { stop(): void; ended: Promise<number> } {
   const { workers, drain_ms } = config.server
   cluster.schedulingPolicy = cluster.SCHED_RR
   // Each would take V8's share of the whole memory for its own.
@@ -29,7 +27,7 @@ export function runWorkers(config: AppConfig, log: Logger): { stop(): void; ende
 }
 
 /** The configuration is sent, not read again: its files may say something else by the time that a worker is replaced. */
-function startWorker(config: AppConfig, { onUp, onSign, onGone }: WorkerEvents): WorkerProcess {
+function startWorker(config: Config, { onUp, onSign, onGone }: WorkerEvents): WorkerProcess {
   const worker = cluster.fork()
   rescueConnections(worker)
   worker.once('message', (url: string) => {
@@ -82,7 +80,7 @@ function rescueConnections(worker: Worker): void {
 /** In a worker: which one this is, what it is to do, and the way to tell its primary. */
 export interface Primary {
   readonly id: number
-  readonly config: AppConfig
+  readonly config: Config
   /** Says that this worker serves and, from time to time, that it lives; hears from then on what it is to do. */
   serve(url: string, handlers: Record<Order, () => void>): void
 }
@@ -90,7 +88,7 @@ export interface Primary {
 export async function joinPrimary(): Promise<Primary> {
   const { worker } = cluster
   if (!worker) throw new Error('only a worker has a primary')
-  const [config] = (await once(process, 'message')) as [AppConfig]
+  const [config] = (await once(process, 'message')) as [Config]
   return {
     id: worker.id,
     config,

@@ -119,11 +119,13 @@ interface ErrorDetails {
   /** Replaces the table's sentence; must not contain secrets, prompts or raw upstream text. */
   readonly message?: string
   /** Wait this long before another try, in milliseconds; becomes `Retry-After`. */
-  readonly retryAfterMs?: number
+  readonly retryAfterMs?: number | undefined
+  /** Whether to try again, whatever the code means: Claude has said so, or there is another key to try with. */
+  readonly shouldRetry?: boolean | undefined
   /** Anthropic's id of the failed request. */
   readonly upstreamRequestId?: string | undefined
   /** Short machine-made cause for the log only, such as `ECONNREFUSED`, `529` or `silence_ms`. */
-  readonly reason?: string
+  readonly reason?: string | undefined
   readonly cause?: unknown
 }
 
@@ -132,6 +134,7 @@ export class SluiceError extends Error {
   override readonly name = 'SluiceError'
   readonly code: ErrorCode
   readonly retryAfterMs: number | undefined
+  readonly shouldRetry: boolean | undefined
   readonly upstreamRequestId: string | undefined
   readonly reason: string | undefined
 
@@ -139,6 +142,7 @@ export class SluiceError extends Error {
     super(details.message ?? errorTable[code].message, { cause: details.cause })
     this.code = code
     this.retryAfterMs = details.retryAfterMs
+    this.shouldRetry = details.shouldRetry
     this.upstreamRequestId = details.upstreamRequestId
     this.reason = details.reason
   }

@@ -57,6 +57,12 @@ export interface StreamLog {
   stop(): Promise<void>
 }
 
+/** A log whose run died with its process, and which is this process's to write now. */
+export interface OrphanLog extends StreamLog {
+  /** Gives it a run again, which hears at once what it has missed: readers that are there, a stop. To be called once. */
+  own(owner: OwnerSignals): void
+}
+
 /** What an idempotency key stands for. */
 export interface Claim {
   /** Of the stream that the key began. */
@@ -76,6 +82,8 @@ export interface LogOptions {
   readonly alias?: string | undefined
   /** The idempotency key that was claimed for it: it is kept for as long as the key. */
   readonly key?: string | undefined
+  /** What another process needs to go on with the run, should this one die; it is forgotten when the log is sealed. */
+  readonly plan?: (() => string) | undefined
 }
 
 /** Where logs live. */

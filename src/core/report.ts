@@ -10,6 +10,8 @@ export interface RunReport {
   readonly terminal: TerminalEvent
   readonly timing: Timing
   readonly attempts: number
+  /** Why those failed that others followed on, or that nobody could follow on. */
+  readonly failedAttempts: readonly string[]
   /** Behind an `error` terminal: the machine-made reason and, for faults of our own, the cause. */
   readonly failure: SluiceError | undefined
   readonly upstreamBytes: number

@@ -20,6 +20,27 @@ export function mergeUsage(seen: Usage, update: object | null | undefined): Usag
   return { ...seen, ...Object.fromEntries(known) }
 }
 
+/** The usage of two requests together. What is no number is told as the later one has it. */
+export function addUsage(earlier: Usage, later: Usage): Usage {
+  const estimated = earlier.measured === false || later.measured === false
+  return { ...(addCounts(earlier, later) as Usage), ...(estimated && { measured: false as const }) }
+}
+
+function addCounts(earlier: object, later: object): object {
+  const sum: Record<string, unknown> = { ...earlier }
+  for (const [field, value] of Object.entries(later)) {
+    const before = sum[field]
+    if (typeof value === 'number' && typeof before === 'number') sum[field] = before + value
+    else if (isCounts(value) && isCounts(before)) sum[field] = addCounts(before, value)
+    else sum[field] = value ?? before
+  }
+  return sum
+}
+
+function isCounts(value: unknown): value is object {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
 /**
  * Four characters a token is Anthropic's own rule of thumb for English text; it errs low for code and other scripts,
  * and is only used where a stream ends before Claude said how much it wrote.

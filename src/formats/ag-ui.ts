@@ -1,9 +1,15 @@
 import { applyDelta, applyOtherDelta, type OpenBlock, openBlock, toolInput } from '../core/blocks.ts'
 import { type Delta, type DeltaKind, escapeJson } from '../core/delta.ts'
-import { type ClaudeEvent, type LogEvent, type TerminalEvent, toolBlockTypes } from '../core/events.ts'
+import {
+  type ClaudeEvent,
+  type LogEvent,
+  type RecoveryEvent,
+  type TerminalEvent,
+  toolBlockTypes,
+} from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
 import { closing, comment, type Frames, opening } from '../core/sse.ts'
-import type { Usage } from '../core/usage.ts'
+import { tokenUsage } from './ag-ui-usage.ts'
 
 /**
  * AG-UI 1.0, for its `HttpAgent`. What Claude wants back on a later turn and AG-UI has no field for travels in the
@@ -75,6 +81,9 @@ function write(event: Exclude<LogEvent, Delta>, state: State, out: Frames): void
     case 'unknown':
       custom('claude.event', event.event, out)
       break
+    case 'recovery':
+      recovery(event, out)
+      break
     case 'done':
     case 'error':
     case 'cancelled':
@@ -84,6 +93,8 @@ function write(event: Exclude<LogEvent, Delta>, state: State, out: Frames): void
 
 const tell = (type: string, fields: object, out: Frames) => out.data(JSON.stringify({ type, ...fields }))
 const custom = (name: string, value: unknown, out: Frames) => tell('CUSTOM', { name, value }, out)
+
+const recovery = ({ type: _, ...value }: RecoveryEvent, out: Frames) => custom('sluice.recovery', value, out)
 
 /** A stream that was opened in another format is a thread and a run of its own. */
 function start({ stream, echo, model }: Extract<LogEvent, { type: 'start' }>, state: State, out: Frames): void {
@@ -225,25 +236,4 @@ function end(event: TerminalEvent, state: State, out: Frames): void {
     tell('RUN_ERROR', { message, code: 'cancelled', usage, metadata: { by: event.by } }, out)
   }
   out.end('without [DONE]')
-}
-
-const count = (value: unknown): number => (Number.isSafeInteger(value) && Number(value) > 0 ? Number(value) : 0)
-
-/** AG-UI's input tokens include the cached ones, Claude's do not. */
-function tokenUsage(usage: Usage, model: string): object {
-  const cachedInputTokens = count(usage.cache_read_input_tokens)
-  const cacheWriteInputTokens = count(usage.cache_creation_input_tokens)
-  const inputTokens = count(usage.input_tokens) + cachedInputTokens + cacheWriteInputTokens
-  const outputTokens = count(usage.output_tokens)
-  const details = usage['output_tokens_details'] as { thinking_tokens?: unknown } | null | undefined
-  return {
-    provider: 'anthropic',
-    model,
-    inputTokens,
-    outputTokens,
-    totalTokens: inputTokens + outputTokens,
-    cachedInputTokens,
-    cacheWriteInputTokens,
-    ...(details?.thinking_tokens !== undefined && { reasoningTokens: count(details.thinking_tokens) }),
-  }
 }

@@ -1,6 +1,6 @@
 import { applyDelta } from '../core/blocks.ts'
 import type { Delta } from '../core/delta.ts'
-import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
+import { isTerminal, type LogEvent, type RecoveryEvent, type TerminalEvent } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
 import { closing, comment, type Frames } from '../core/sse.ts'
 import { asText, beginPart, type Chunk, endPart, otherDelta, type State } from './ai-sdk-parts.ts'
@@ -64,6 +64,8 @@ function chunksOf(event: Exclude<LogEvent, Delta>, state: State): Chunk[] {
       return otherDelta(event, state)
     case 'content_block_stop':
       return endPart(event.index, state)
+    case 'recovery':
+      return [recovery(event)]
     case 'cancelled':
       dropCalls(state)
       return [...endStep(state), ...end(event, state)]
@@ -96,6 +98,11 @@ function endStep(state: State): Chunk[] {
   if (!state.inStep) return ends
   state.inStep = false
   return [...ends, { type: 'finish-step' }]
+}
+
+/** The page hears of it in `onData`; it is no part of the message. */
+function recovery({ type: _, ...data }: RecoveryEvent): Chunk {
+  return { type: 'data-recovery', data, transient: true }
 }
 
 /** What Sluice will tell of tools that it ran itself; logs of this version have none. */

@@ -32,6 +32,7 @@ const encode: Encoder = (event, out) => {
       return out.event(event.event.type, JSON.stringify(event.event))
     case 'start':
     case 'progress':
+    case 'recovery':
       return
     case 'done':
     case 'error':

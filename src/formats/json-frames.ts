@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { type ErrorCode, errorTable } from '../core/errors.ts'
+import { recoveryModes } from '../core/events.ts'
 
 /**
  * The frames of the `json` format: the one description that types, JSON Schema and OpenAPI come from. Fields that
@@ -22,8 +23,10 @@ const timing = ours({
   tokens_per_second: z.number().nullable().describe('since the first content'),
 })
 
+const errorCode = z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]])
+
 const error = ours({
-  code: z.enum(Object.keys(errorTable) as [ErrorCode, ...ErrorCode[]]),
+  code: errorCode,
   message: text,
   retryable: z.boolean(),
 })
@@ -70,6 +73,13 @@ export const frameSchema = z.discriminatedUnion('type', [
     tokens_per_second: z.number().nullable(),
     elapsed_ms: z.int(),
   }),
+  ours({
+    type: z.literal('recovery'),
+    reason: errorCode.describe('why the attempt before failed'),
+    attempt: z.int().min(1).describe('the number of the attempt that follows'),
+    mode: z.enum(recoveryModes).describe('another model from the start, or the rest of the answer so far'),
+    model: text.optional().describe('the other model, with mode fallback'),
+  }).describe('the answer goes on where an attempt failed; a block that is open goes on as the same block'),
   ours({
     type: z.literal('done'),
     stop_reason: text.nullable(),

@@ -34,13 +34,14 @@ export async function checkPosition(log: StreamLog, view: View): Promise<'behind
     ;({ count, ended } = await standingOf(log, view))
   }
   if (after >= count && log.loss) throw log.loss
-  if (after > count) throw new SluiceError(wasCut(ended) ? 'resume_unavailable' : 'invalid_position')
+  if (after > count) throw new SluiceError((await wasCut(log, ended)) ? 'resume_unavailable' : 'invalid_position')
   return ended && after === count ? 'at end' : 'behind'
 }
 
 /** Its owner died: what it had sent and not stored is nowhere. */
-function wasCut(ended: TerminalEvent | undefined): boolean {
-  return ended?.type === 'error' && ended.error.code === 'replica_lost'
+async function wasCut(log: StreamLog, ended: TerminalEvent | undefined): Promise<boolean> {
+  if (ended?.type === 'error' && ended.error.code === 'replica_lost') return true
+  return (await log.history()).some((event) => event.type === 'recovery' && event.reason === 'replica_lost')
 }
 
 /** Both of one moment: a log may get its end between two looks. */

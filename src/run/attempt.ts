@@ -9,6 +9,8 @@ export class AttemptState implements EventClock {
   headersAt: number | undefined
   lastEventAt: number | undefined
   stream: UpstreamStream | undefined
+  /** Readers have got something of it. */
+  contentSent = false
   readonly #onFirstEvents: () => void
 
   constructor(onFirstEvents: () => void) {
@@ -19,6 +21,15 @@ export class AttemptState implements EventClock {
     const first = this.lastEventAt === undefined
     this.lastEventAt = this.stream?.lastByteAt
     if (first) this.#onFirstEvents()
+  }
+
+  beganContent(): void {
+    this.contentSent = true
+  }
+
+  /** Its clocks run no more. */
+  over(): void {
+    this.sentAt = undefined
   }
 
   opened(stream: UpstreamStream): void {

@@ -1,20 +1,46 @@
 import type { Delta } from '../core/delta.ts'
-import type { ClaudeEvent, DoneEvent, ProgressEvent, Timing } from '../core/events.ts'
-import { costOf, estimateUsage, mergeUsage, noUsage, type Price, type Usage } from '../core/usage.ts'
+import {
+  type ClaudeEvent,
+  type DoneEvent,
+  isTerminal,
+  type LogEvent,
+  type ProgressEvent,
+  type Timing,
+} from '../core/events.ts'
+import type { OrphanLog } from '../core/ports.ts'
+import { addUsage, costOf, estimateUsage, mergeUsage, noUsage, type Price, type Usage } from '../core/usage.ts'
 
 const progressIntervalMs = 250
 /** A rate over less time than this says nothing. */
 const leastSeconds = 0.1
+
+/** The log of a run that died with its process, and what it holds. */
+export interface Taken {
+  readonly log: OrphanLog
+  readonly history: readonly LogEvent[]
+}
+
+/** What the ledger does not know of an answer that is whole. */
+interface Outcome {
+  readonly price: Price | undefined
+  readonly upstreamRequestId: string | null
+  readonly recovered: number
+}
 
 /** Keeps account of one run: tokens, times, and how Claude said it stopped. */
 export class Ledger {
   readonly startedAt: number
   #firstContentAt: number | undefined
   #lastProgressAt: number
+  /** Of the attempts before this one. */
+  #earlier: Usage | undefined
+  #earlierCost: number | null = 0
   #usage: Usage = noUsage
   /** Claude's own final count is in. */
   #measured = false
   #characters = 0
+  /** Some of the answer was sent by another process. */
+  hasContent = false
   /** Claude has begun a message. */
   begun = false
   stopReason: string | null = null
@@ -31,8 +57,6 @@ export class Ledger {
       case 'message_start':
         this.begun = true
         this.#usage = mergeUsage(noUsage, event.message.usage)
-        this.#measured = false
-        this.#characters = 0
         break
       case 'delta':
         this.#characters += event.escaped.length
@@ -52,7 +76,7 @@ export class Ledger {
   }
 
   get contentSent(): boolean {
-    return this.#firstContentAt !== undefined
+    return this.hasContent || this.#firstContentAt !== undefined
   }
 
   /**
@@ -71,11 +95,30 @@ export class Ledger {
 
   /** Measured when Claude gave its final count, else an estimate that says so. */
   usage(): Usage {
+    return this.#earlier ? addUsage(this.#earlier, this.#latest()) : this.#latest()
+  }
+
+  #latest(): Usage {
     return this.#measured ? this.#usage : estimateUsage(this.#usage, this.#characters)
   }
 
+  /**
+   * Another request is made for the same answer: what the one before has cost stays on the account.
+   * @param price of the model that was asked before
+   */
+  nextRequest(price: Price | undefined): void {
+    if (this.begun) {
+      this.#earlierCost = sum(this.#earlierCost, costOf(this.#latest(), price))
+      this.#earlier = this.usage()
+    }
+    this.begun = false
+    this.#usage = noUsage
+    this.#measured = false
+    this.#characters = 0
+  }
+
   /** The end of an answer that is whole. */
-  done(now: number, price: Price | undefined, upstreamRequestId: string | null): DoneEvent {
+  done(now: number, { price, upstreamRequestId, recovered }: Outcome): DoneEvent {
     const usage = this.usage()
     return {
       type: 'done',
@@ -83,9 +126,9 @@ export class Ledger {
       ...(this.stopSequence !== null && { stop_sequence: this.stopSequence }),
       ...(this.stopDetails !== null && { stop_details: this.stopDetails }),
       usage,
-      cost_usd: costOf(usage, price),
+      cost_usd: sum(this.#earlierCost, costOf(this.#latest(), price)),
       timing: this.timing(now),
-      recovered: 0,
+      recovered,
       upstream_request_id: upstreamRequestId,
     }
   }
@@ -99,4 +142,28 @@ export class Ledger {
       tokens_per_second: seconds >= leastSeconds ? Math.round((this.usage().output_tokens / seconds) * 10) / 10 : null,
     }
   }
+}
+
+/** An unknown cost makes the sum unknown. */
+function sum(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? null : a + b
+}
+
+/** The account of a run that another process has kept, as far as its log tells. */
+export function ledgerOf({
+  log,
+  history,
+}: {
+  log: Pick<OrphanLog, 'createdAt'>
+  history: readonly LogEvent[]
+}): Ledger {
+  const ledger = new Ledger(performance.now() - (Date.now() - log.createdAt.getTime()))
+  for (const event of history) {
+    if (event.type === 'start' || event.type === 'progress' || event.type === 'unknown') continue
+    if (event.type === 'recovery' || isTerminal(event)) continue
+    ledger.observe(event)
+    // Nothing of an answer is stored before some of its content is; when that came it does not say.
+    ledger.hasContent = true
+  }
+  return ledger
 }

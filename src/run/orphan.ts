@@ -1,23 +1,19 @@
 import { SluiceError } from '../core/errors.ts'
-import { isTerminal, type TerminalEvent } from '../core/events.ts'
+import type { TerminalEvent } from '../core/events.ts'
 import type { StreamLog } from '../core/ports.ts'
 import type { RunReport } from '../core/report.ts'
 import type { Price } from '../core/usage.ts'
-import { Ledger } from './ledger.ts'
+import { continuationsOf } from './attempts.ts'
+import { ledgerOf } from './ledger.ts'
 
 /** Brings the log of a run that died with its replica to its end: what there is of the answer, and that it is no more. */
 export async function endOrphan(log: StreamLog, prices: ReadonlyMap<string, Price>): Promise<RunReport> {
-  const now = performance.now()
-  const ledger = new Ledger(now - (Date.now() - log.createdAt.getTime()))
   const history = await log.history()
+  const ledger = ledgerOf({ log, history })
+  const now = performance.now()
   const [start] = history
   const model = start?.type === 'start' ? start.model : null
-  let whole = false
-  for (const event of history) {
-    if (event.type === 'start' || event.type === 'progress' || event.type === 'unknown' || isTerminal(event)) continue
-    ledger.observe(event)
-    whole = event.type === 'message_stop'
-  }
+  const whole = history.at(-1)?.type === 'message_stop'
   const failure = whole ? undefined : new SluiceError('replica_lost')
   const terminal: TerminalEvent = failure
     ? {
@@ -28,7 +24,11 @@ export async function endOrphan(log: StreamLog, prices: ReadonlyMap<string, Pric
         usage: ledger.usage(),
         timing: ledger.timing(now),
       }
-    : ledger.done(now, model === null ? undefined : prices.get(model), null)
+    : ledger.done(now, {
+        price: model === null ? undefined : prices.get(model),
+        upstreamRequestId: null,
+        recovered: continuationsOf(history),
+      })
   await log.append([terminal])
   return {
     stream: log.id,
@@ -37,6 +37,7 @@ export async function endOrphan(log: StreamLog, prices: ReadonlyMap<string, Pric
     terminal,
     timing: ledger.timing(now),
     attempts: 0,
+    failedAttempts: ['replica_lost'],
     failure,
     upstreamBytes: 0,
     upstreamRequestId: null,

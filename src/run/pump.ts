@@ -3,6 +3,7 @@ import { SluiceError } from '../core/errors.ts'
 import type { LogEvent, UpstreamEvent } from '../core/events.ts'
 import type { StreamLog, UpstreamSink, UpstreamStream } from '../core/ports.ts'
 import type { Ledger } from './ledger.ts'
+import type { Seam } from './seam.ts'
 
 export interface PumpTarget {
   readonly log: StreamLog
@@ -12,11 +13,17 @@ export interface PumpTarget {
   /** `max_tokens`, when the log is to tell how far the answer is. */
   readonly progressOf: number | undefined
   readonly clock: EventClock
+  /** Told to readers before any of the answer's content. */
+  readonly opening: LogEvent | undefined
+  /** Where the answer goes on with one that is in the log. */
+  readonly seam: Seam | undefined
 }
 
 export interface EventClock {
   /** A batch came that holds more than pings. */
   tookEvents(): void
+  /** Something came that readers get: a new attempt would repeat it. */
+  beganContent(): void
 }
 
 /**
@@ -37,8 +44,9 @@ class Pump implements UpstreamSink {
   readonly #progressOf: number | undefined
   readonly #resolve: (failure: SluiceError | undefined) => void
   readonly #reject: (fault: unknown) => void
-  /** What came before any content. */
-  readonly #held: LogEvent[] = []
+  readonly #seam: Seam | undefined
+  /** What came before any content; `undefined` once content has. */
+  #held: LogEvent[] | undefined
 
   constructor(
     stream: UpstreamStream,
@@ -52,6 +60,8 @@ class Pump implements UpstreamSink {
     this.#clock = target.clock
     this.#maxBytes = target.maxBytes
     this.#progressOf = target.progressOf
+    this.#seam = target.seam
+    this.#held = target.opening ? [target.opening] : []
     this.#resolve = resolve
     this.#reject = reject
   }
@@ -70,8 +80,9 @@ class Pump implements UpstreamSink {
 
   #take(batch: readonly UpstreamEvent[]): void {
     const ledger = this.#ledger
-    let admitted = admit(batch, this.#held, ledger)
+    let admitted = this.#admit(batch)
     if (admitted.length > 0 || batch.some(({ type }) => type !== 'ping')) this.#clock.tookEvents()
+    if (this.#seam) admitted = this.#seam.take(admitted)
     if (this.#progressOf !== undefined) admitted = withProgress(admitted, ledger, this.#progressOf)
     const whole = admitted.at(-1)?.type === 'message_stop'
     if (whole && !ledger.begun)
@@ -86,6 +97,39 @@ class Pump implements UpstreamSink {
       },
       (fault) => this.#fail(fault),
     )
+  }
+
+  /**
+   * What of a batch goes into the log: no pings, nothing after `message_stop`, and what comes before any content only
+   * together with it, so that an attempt that fails there leaves no trace. Until then it is held.
+   */
+  #admit(batch: readonly UpstreamEvent[]): readonly LogEvent[] {
+    const ledger = this.#ledger
+    // Nearly all batches are deltas alone, and go on as they are.
+    if (!this.#held && batch.every(isDelta)) {
+      for (const delta of batch) ledger.observe(delta)
+      return batch
+    }
+    const admitted: LogEvent[] = []
+    for (const event of batch) {
+      if (event.type === 'ping') continue
+      if (event.type !== 'unknown') ledger.observe(event)
+      if (this.#held && isPreamble(event)) {
+        this.#held.push(event)
+        continue
+      }
+      if (this.#held) this.#beginContent(admitted, this.#held)
+      admitted.push(event)
+      if (event.type === 'message_stop') break
+    }
+    return admitted
+  }
+
+  #beginContent(admitted: LogEvent[], held: readonly LogEvent[]): void {
+    this.#held = undefined
+    this.#ledger.noteContent()
+    this.#clock.beganContent()
+    admitted.push(...held)
   }
 
   /** @param whole what was stored ends with `message_stop` */
@@ -106,33 +150,6 @@ class Pump implements UpstreamSink {
     this.#stream.abandon()
     this.#reject(fault)
   }
-}
-
-/**
- * What of a batch goes into the log: no pings, nothing after `message_stop`, and what comes before any content only
- * together with it, so that an attempt that fails there leaves no trace. Until then it waits in `held`.
- */
-function admit(batch: readonly UpstreamEvent[], held: LogEvent[], ledger: Ledger): readonly LogEvent[] {
-  // Nearly all batches are deltas alone, and go on as they are.
-  if (ledger.contentSent && batch.every(isDelta)) {
-    for (const delta of batch) ledger.observe(delta)
-    return batch
-  }
-  const admitted: LogEvent[] = []
-  for (const event of batch) {
-    if (event.type === 'ping') continue
-    if (event.type !== 'unknown') ledger.observe(event)
-    if (!ledger.contentSent) {
-      held.push(event)
-      if (isPreamble(event)) continue
-      ledger.noteContent()
-      admitted.push(...held.splice(0))
-    } else {
-      admitted.push(event)
-    }
-    if (event.type === 'message_stop') break
-  }
-  return admitted
 }
 
 function withProgress(events: readonly LogEvent[], ledger: Ledger, maxTokens: number): readonly LogEvent[] {

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../core/errors.ts'
-import type { Pressure, StreamLog } from '../core/ports.ts'
+import type { OrphanLog, Pressure, StreamLog } from '../core/ports.ts'
 import { newStreamId } from '../core/position.ts'
 import type { RunReport } from '../core/report.ts'
 import type { MessageRequest } from '../core/request.ts'
+import type { Plan, RunContext, RunOptions } from './context.ts'
 import { endOrphan } from './orphan.ts'
-import { Run, type RunContext, type RunOptions } from './run.ts'
+import { Run } from './run.ts'
 
 export interface StreamsOptions extends RunContext {
   /** Runs at one time; more are refused. */
@@ -85,9 +86,20 @@ export class Streams {
     }
   }
 
-  /** Takes care of a log whose run died with its replica. */
-  async adopt(log: StreamLog): Promise<void> {
-    await endOrphan(log, this.#options.prices).then(this.#options.onEnd, this.#options.onFault)
+  /**
+   * Takes care of a log whose run died with its replica: goes on with it where that is allowed, or ends it.
+   * @param plan as that run gave it to the store
+   */
+  async adopt(log: OrphanLog, plan: string | undefined): Promise<void> {
+    const { policy, prices, onEnd, onFault } = this.#options
+    const goesOn = plan !== undefined && policy.recovery.max_attempts > 0 && !this.#draining
+    if (!goesOn) return endOrphan(log, prices).then(onEnd, onFault)
+    try {
+      const history = await log.history()
+      this.#run({ ...(JSON.parse(plan) as Plan), taken: { log, history } })
+    } catch (fault) {
+      onFault(fault)
+    }
   }
 
   #admit(): void {

@@ -23,12 +23,18 @@ const sentences = [
   'Come back with the id of the last frame you saw, and you get the rest: nothing twice, nothing missing.',
 ]
 
-/** Words with the blanks behind them, for ever. */
-function* words(): Generator<string> {
-  for (;;) yield* wordsOf(answer)
-}
+/** The words of each sentence with the blanks behind them. */
+const wordsBySentence = sentences.map((sentence) => wordsOf(sentence.endsWith('\n') ? sentence : `${sentence} `))
+const wordCount = wordsBySentence.flat().length
 
-const answer = sentences.map((sentence) => (sentence.endsWith('\n') ? sentence : `${sentence} `)).join('')
+/** Words for ever. Sentences that come again are numbered: no two places look alike. */
+function* words(): Generator<string> {
+  for (const sentence of wordsBySentence) yield* sentence
+  for (let n = 1; ; n++) {
+    yield `(${n}) `
+    yield* wordsBySentence[(n - 1) % wordsBySentence.length] ?? []
+  }
+}
 
 function wordsOf(text: string): string[] {
   return text.match(/\S+\s*/g) ?? []
@@ -38,7 +44,7 @@ function wordsOf(text: string): string[] {
 export function* compose(request: SimulatedRequest, scenario: Scenario, id: string): Generator<WireEvent> {
   const result = toolResult(request)
   const wanted = scenario.tool ?? (result === undefined ? askedTool(request) : undefined)
-  const planned = scenario.text ?? (wanted ? 8 : wordsOf(answer).length)
+  const planned = scenario.text ?? (wanted ? 8 : wordCount)
   const texts = Math.min(planned, request.max_tokens)
   const tool = texts < planned ? undefined : wanted
   const thinking = scenario.thinking ?? 0
@@ -82,7 +88,7 @@ function* textBlock(index: number, count: number, scenario: Scenario, result?: s
 }
 
 function* resultWords(result: string): Generator<string> {
-  yield* `The tool said: ${result}\n\n`.match(/\S+\s*/g) ?? []
+  yield* wordsOf(`The tool said: ${result}\n\n`)
   yield* words()
 }
 

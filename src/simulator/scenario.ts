@@ -21,6 +21,8 @@ export const scenarioFields = {
     .string()
     .regex(/^[\w-]{1,64}$/)
     .describe('end with a call of this tool'),
+  continue: z.enum(['exact', 'repeat', 'capital', 'announce']).describe('how an interrupted answer goes on'),
+  prefill: flag.describe('`0`: refuse messages that end with an assistant turn, as newer models do'),
   stamp: flag.describe('begin each delta with `@<monotonic ns>;`, for measuring latency'),
 
   headers_ms: wait.describe('wait before the response headers'),
@@ -32,6 +34,7 @@ export const scenarioFields = {
   lines: z.enum(['lf', 'crlf', 'cr']).describe('line ends of the body'),
 
   fail_first: count.describe('only the first so many requests of this model name fail; later ones go well'),
+  fail_continuations: flag.describe('requests to go on with an answer fail, too'),
   status: z.coerce.number().int().min(300).max(599).describe('answer with this status'),
   error: z
     .string()
@@ -62,7 +65,7 @@ const schema = z.strictObject(scenarioFields).partial()
 
 export type Scenario = z.output<typeof schema>
 
-/** The fields that make an answer fail; `fail_first` switches them off. */
+/** The fields that make an answer fail. */
 const faultFields = new Set<string>([
   'status',
   'headers_ms',
@@ -79,7 +82,17 @@ const faultFields = new Set<string>([
   'refuse',
 ] satisfies (keyof Scenario)[])
 
-export function withoutFaults(scenario: Scenario): Scenario {
+/**
+ * The scenario of one request: an answer that broke off can be gone on with, unless the scenario has that fail as well.
+ * @param call which request with `fail_first` it is, counted from 1
+ */
+export function faultsFor(scenario: Scenario, call: number, continues: boolean): Scenario {
+  const { fail_first, fail_continuations } = scenario
+  const fails = fail_first === undefined ? !continues || fail_continuations : call <= fail_first
+  return fails ? scenario : withoutFaults(scenario)
+}
+
+function withoutFaults(scenario: Scenario): Scenario {
   return Object.fromEntries(Object.entries(scenario).filter(([field]) => !faultFields.has(field)))
 }
 

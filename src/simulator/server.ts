@@ -3,14 +3,13 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
-import { parseWireEvent } from '../core/codec.ts'
-import type { LogEvent } from '../core/events.ts'
-import { snapshot } from '../core/message.ts'
-import { compose, type SimulatedRequest, wire } from './compose.ts'
+import { answerTo, toMessage } from './answer.ts'
+import type { SimulatedRequest } from './compose.ts'
+import { refusalOf } from './continuation.ts'
 import { errorEvent, perform, type Step } from './faults.ts'
 import { Player } from './player.ts'
-import { loadRecordings, splitEvents } from './recordings.ts'
-import { parseScenario, type Scenario, withoutFaults } from './scenario.ts'
+import { loadRecordings } from './recordings.ts'
+import { faultsFor, parseScenario, type Scenario } from './scenario.ts'
 
 export interface SimulatorOptions {
   readonly port?: number
@@ -132,6 +131,7 @@ export class Simulator {
     const parsed = bodySchema.safeParse(seen.body)
     if (!parsed.success) return sendError(response, { status: 400, message: z.prettifyError(parsed.error) })
     const body = parsed.data
+    const request = body as unknown as SimulatedRequest
     let scenario: Scenario
     try {
       scenario = this.#scenarioFor(body.model)
@@ -141,30 +141,46 @@ export class Simulator {
         message: error instanceof z.ZodError ? z.prettifyError(error) : String(error),
       })
     }
-    const events = this.#events(body as unknown as SimulatedRequest, scenario)
-    if (!events) return sendError(response, { status: 404, message: `no recording ${scenario.recording}` })
+    const { recording: name } = scenario
+    const recording = name === undefined ? undefined : this.#recordings.get(name)
+    if (name !== undefined && !recording) {
+      return sendError(response, { status: 404, message: `no recording ${name}` })
+    }
+    const refusal = refusalOf(request, scenario)
+    if (refusal !== undefined) return sendError(response, { status: 400, message: refusal })
+    const answer = answerTo(request, scenario, `msg_sim_${this.#counter}`, recording)
+    if (!answer) return sendError(response, { status: 400, message: 'the quoted end is not in the answer to this' })
+    const performed = faultsFor(scenario, this.#count(body.model, scenario), answer.continues)
+    await this.#answer(answer.events, body.stream === true, performed, seen, response)
+  }
+
+  async #answer(
+    events: Iterable<string>,
+    streamed: boolean,
+    scenario: Scenario,
+    seen: SeenRequest,
+    response: ServerResponse,
+  ): Promise<void> {
     if (scenario.refuse) return void response.socket?.resetAndDestroy()
     const gone = this.#watch(seen, response)
     if (scenario.headers_ms) await delay(scenario.headers_ms, undefined, { signal: gone })
     if (scenario.status) return sendError(response, scenario)
-    if (body.stream !== true) return sendJson(response, 200, toMessage(events))
+    if (!streamed) return sendJson(response, 200, toMessage(events))
     await this.#play(response, perform(events, scenario), scenario, gone)
   }
 
   #scenarioFor(model: string): Scenario {
+    const { defaults } = this.#options
     const at = model.indexOf('?')
-    const scenario =
-      at < 0 ? (this.#options.defaults ?? {}) : parseScenario(model.slice(at + 1), this.#options.defaults)
-    const calls = (this.#callsByModel.get(model) ?? 0) + 1
-    if (scenario.fail_first === undefined) return scenario
-    this.#callsByModel.set(model, calls)
-    return calls <= scenario.fail_first ? scenario : withoutFaults(scenario)
+    return at < 0 ? (defaults ?? {}) : parseScenario(model.slice(at + 1), defaults)
   }
 
-  #events(body: SimulatedRequest, scenario: Scenario): Iterable<string> | undefined {
-    if (scenario.recording === undefined) return composed(body, scenario, `msg_sim_${this.#counter}`)
-    const recording = this.#recordings.get(scenario.recording)
-    return recording && splitEvents(recording)
+  /** Which request of this model name it is, counted from 1, where the scenario wants to know. */
+  #count(model: string, { fail_first }: Scenario): number {
+    if (fail_first === undefined) return 0
+    const calls = (this.#callsByModel.get(model) ?? 0) + 1
+    this.#callsByModel.set(model, calls)
+    return calls
   }
 
   /** Notes when the other side hangs up on an answer. */
@@ -189,21 +205,6 @@ export class Simulator {
     response.flushHeaders()
     await new Player(response, scenario, gone).play(steps)
   }
-}
-
-function* composed(body: SimulatedRequest, scenario: Scenario, id: string): Generator<string> {
-  for (const event of compose(body, scenario, id)) yield wire(event)
-}
-
-/** The answer without streaming, as `stream: false` asks for it. */
-function toMessage(events: Iterable<string>): unknown {
-  const parsed: LogEvent[] = []
-  for (const event of events) {
-    const data = /^data: (.*)$/m.exec(Buffer.from(event, 'latin1').toString('utf8'))?.[1]
-    const value = data === undefined ? undefined : parseWireEvent(data)
-    if (value && value.type !== 'ping' && value.type !== 'wire_error') parsed.push(value)
-  }
-  return snapshot(parsed).message
 }
 
 function countTokens(body: unknown, response: ServerResponse): void {

@@ -57,6 +57,8 @@ export function logRun(logger: Logger, report: RunReport): void {
     ...(failure?.reason !== undefined && { reason: failure.reason }),
     ...(failure?.code === 'internal' && { fault: describeFault(failure.cause) }),
     attempts: report.attempts,
+    ...(report.failedAttempts.length > 0 && { failed_attempts: report.failedAttempts }),
+    ...(terminal.type === 'done' && terminal.recovered > 0 && { recovered: terminal.recovered }),
     input_tokens: terminal.usage.input_tokens,
     output_tokens: terminal.usage.output_tokens,
     measured: terminal.usage.measured ?? true,

@@ -2,13 +2,18 @@ import { SluiceError } from '../core/errors.ts'
 import type { ForwardedRequest, Upstream, UpstreamStream } from '../core/ports.ts'
 import type { MessageRequest } from '../core/request.ts'
 import { connectionError, openError } from './failures.ts'
+import { KeyRing, type KeyRingOptions } from './keys.ts'
 import { createSdk, PushedResponse, type SdkOptions, StreamTargets, statusErrorOf } from './sdk.ts'
 import { EventStream } from './stream.ts'
 import { createPool, type ResponseHeaders, StreamingResponse, send } from './transport.ts'
 
 export type { SdkLog } from './sdk.ts'
 
-export interface AnthropicOptions extends SdkOptions {
+export interface AnthropicOptions extends Omit<SdkOptions, 'apiKey'> {
+  /** At least one; they are used in turn. */
+  readonly apiKeys: readonly string[]
+  /** Told once for each key, counted from 0, that Claude refuses while there are others. */
+  readonly onKeyRefused: KeyRingOptions['onRefused']
   readonly connectTimeoutMs: number
   readonly maxEventBytes: number
   /** For requests that are answered at once, in milliseconds. */
@@ -22,12 +27,17 @@ export interface AnthropicOptions extends SdkOptions {
  */
 export function anthropicUpstream(options: AnthropicOptions): Upstream {
   const pool = createPool(options.connectTimeoutMs)
-  const client = createSdk(options, pool)
-  const targets = new StreamTargets(client)
+  const ring = new KeyRing({ keys: options.apiKeys.length, onRefused: options.onKeyRefused })
+  const accounts = options.apiKeys.map((apiKey) => {
+    const client = createSdk({ ...options, apiKey }, pool)
+    return { client, targets: new StreamTargets(client) }
+  })
+  const accountOf = (key: number) => accounts[key] as (typeof accounts)[number]
 
   async function open(request: MessageRequest, signal: AbortSignal): Promise<UpstreamStream> {
     const { betas, version, user_profile_id, workspace_id, ...body } = request
-    const asked = targets.for({
+    const key = ring.take(body.model, performance.now())
+    const asked = accountOf(key).targets.for({
       accept: 'text/event-stream',
       ...requestHeaders({ betas, version }),
       ...(typeof user_profile_id === 'string' && { 'anthropic-user-profile-id': user_profile_id }),
@@ -39,7 +49,9 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
     const response = await send(pool, asking, signal).catch((error) => {
       throw signal.aborted ? aborted() : connectionError(error, 'upstream_unreachable')
     })
-    if (!(response instanceof StreamingResponse)) throw await refusalOf(response)
+    if (!(response instanceof StreamingResponse)) {
+      throw ring.failed(key, body.model, await refusalOf(response), performance.now())
+    }
     const unreadable = whyUnreadable(response.headers)
     if (unreadable) {
       response.control.abort(new Error(unreadable))
@@ -51,10 +63,14 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
   async function forward(method: 'GET' | 'POST', path: string, request: ForwardedRequest): Promise<unknown> {
     const timeout = options.forwardTimeoutMs
     const headers = requestHeaders(request)
-    const response = await client
-      .request({ method: method === 'GET' ? 'get' : 'post', path, body: request.body, headers, timeout })
+    // A limit of its own has each route, too.
+    const key = ring.take(path, performance.now())
+    const response = await accountOf(key)
+      .client.request({ method: method === 'GET' ? 'get' : 'post', path, body: request.body, headers, timeout })
       .asResponse()
-      .catch(rethrow)
+      .catch((thrown) => {
+        throw ring.failed(key, path, openError(thrown), performance.now())
+      })
     return response instanceof PushedResponse ? readJson(response.pushed, timeout) : response.json()
   }
 

@@ -59,11 +59,12 @@ export function openError(thrown: unknown): SluiceError {
 
 function statusError(error: APIError, status: number): SluiceError {
   const code = codeOfStatus(error, status)
-  const retryAfterMs = parseRetryAfter(error.headers)
   return new SluiceError(code, {
     reason: String(status),
     upstreamRequestId: error.requestID ?? undefined,
-    ...(retryAfterMs !== undefined && { retryAfterMs }),
+    retryAfterMs: parseRetryAfter(error.headers),
+    // Neither waiting nor asking again brings money.
+    shouldRetry: code === 'budget_exhausted' ? false : parseShouldRetry(error.headers),
     ...explain(code, error.apiMessage ?? ''),
   })
 }
@@ -82,6 +83,12 @@ function codeOfStatus(error: APIError, status: number): ErrorCode {
 function explain(code: ErrorCode, message: string): { message?: string } {
   const reason = callersFault.has(code) ? sanitize(message) : ''
   return reason === '' ? {} : { message: `Claude refused the request: ${reason}` }
+}
+
+/** Claude's own word on trying again, which its SDKs obey before anything else. */
+function parseShouldRetry(headers: Headers | undefined): boolean | undefined {
+  const value = headers?.get('x-should-retry')
+  return value === 'true' || value === 'false' ? value === 'true' : undefined
 }
 
 /** `retry-after-ms`, or `retry-after` in seconds or as a date, in milliseconds from now. */

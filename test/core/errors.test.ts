@@ -36,7 +36,8 @@ describe('SluiceError', () => {
     expect(new SluiceError('internal').toPublic()).toEqual({ code: 'internal', ...pick('internal') })
     const error = new SluiceError('upstream_rate_limited', { message: 'Slow down.', retryAfterMs: 5, reason: '429' })
     expect(error.toPublic()).toEqual({ code: 'upstream_rate_limited', message: 'Slow down.', retryable: true })
-    expect([error.status, error.retryAfterMs, error.reason]).toEqual([429, 5, '429'])
+    expect([error.status, error.retryAfterMs, error.reason, error.shouldRetry]).toEqual([429, 5, '429', undefined])
+    expect(new SluiceError('upstream_error', { shouldRetry: false }).shouldRetry).toBe(false)
   })
 
   it('shows of the cause nothing to the public', () => {

@@ -49,7 +49,7 @@ it('without a profile it is one Sluice and the page, with it two replicas, a loa
 
 it.each(sluices)('%s starts with its variables, and is stopped with time enough', (_, service) => {
   const config = configOf(service.environment ?? {})
-  expect(config.apiKey).toBe('test-key')
+  expect(config.apiKeys).toEqual(['test-key'])
   expect(durationMs(service.stop_grace_period ?? '')).toBeGreaterThan(config.server.drain_ms + 2_000)
   // The page's origin, and the names of whatever is in front.
   const [page] = compose.services['web']?.ports ?? []

@@ -64,7 +64,7 @@ describe.each(['service', 'sidecar'] as const)('%s.yaml', (name) => {
 
   it('has variables that are settings, as text, and that work together', () => {
     for (const { value, valueFrom } of container.env) expect(typeof (value ?? valueFrom)).toMatch(/string|object/)
-    expect(configured(container).apiKey).toBe('test-key')
+    expect(configured(container).apiKeys).toEqual(['test-key'])
   })
 
   it('waits longer than the drain before it kills', () => {

@@ -4,7 +4,9 @@ import type { RunReport } from '../../src/core/report.ts'
 import type { MessageRequest } from '../../src/core/request.ts'
 import { Sweep } from '../../src/core/sweep.ts'
 import { memoryStore } from '../../src/log/memory.ts'
-import type { RunOptions } from '../../src/run/run.ts'
+import type { RecoveryPolicy } from '../../src/run/attempts.ts'
+import { RetryBudget } from '../../src/run/budget.ts'
+import type { RunOptions } from '../../src/run/context.ts'
 import { Streams, type StreamsOptions } from '../../src/run/streams.ts'
 import { eventually } from '../support/client.ts'
 import { decode } from '../support/logs.ts'
@@ -109,6 +111,12 @@ export interface TestStreams {
 
 const hour = 3_600_000
 
+export const noRecovery: RecoveryPolicy = {
+  retry: { max_attempts: 0, budget_ms: 0, max_retry_after_ms: 0, after_timeout: false },
+  fallbackModels: [],
+  recovery: { max_attempts: 0, prefill_models: [] },
+}
+
 export function newStreams(options: Partial<StreamsOptions> = {}): TestStreams {
   const upstream = fakeUpstream()
   const reports: RunReport[] = []
@@ -118,7 +126,8 @@ export function newStreams(options: Partial<StreamsOptions> = {}): TestStreams {
     store: newStore(),
     sweep: new Sweep(),
     timeouts: { headers_ms: hour, first_event_ms: hour, silence_ms: hour, stall_ms: hour, total_ms: hour },
-    retry: { max_attempts: 0, budget_ms: 0, max_retry_after_ms: 0 },
+    policy: noRecovery,
+    budget: new RetryBudget({ budget_ratio: 0, budget_floor: 1_000 }),
     graceMs: hour,
     maxBytes: 1e9,
     prices: new Map(),

@@ -50,13 +50,28 @@ it.each([
   expect(ledger.usage()).toMatchObject({ output_tokens: 100, measured: false })
 })
 
-it('forgets an attempt that came to nothing when the next message begins', () => {
-  const ledger = ledgerOf(
-    begin({ input_tokens: 50, output_tokens: 1, cache_read_input_tokens: 9 }),
-    text(400),
-    begin({ input_tokens: 7, output_tokens: 2 }),
-  )
-  expect(ledger.usage()).toEqual({ input_tokens: 7, output_tokens: 2, measured: false })
+it('adds up what several requests for one answer have cost', () => {
+  const price = { input: 1_000_000, output: 2_000_000, cache_read: 0, cache_write_5m: 0, cache_write_1h: 0 }
+  const ledger = ledgerOf(begin({ input_tokens: 50, output_tokens: 1, cache_read_input_tokens: 9 }), text(400))
+  ledger.nextRequest(price)
+  ledger.observe(begin({ input_tokens: 7, output_tokens: 2 }))
+  ledger.observe(messageDelta({ output_tokens: 20 }))
+  const usage = { input_tokens: 57, output_tokens: 120, cache_read_input_tokens: 9, measured: false }
+  expect(ledger.usage()).toEqual(usage)
+  const outcome = { price, upstreamRequestId: null, recovered: 1 }
+  expect(ledger.done(0, outcome)).toMatchObject({ usage, cost_usd: 57 + 2 * 120, recovered: 1 })
+  // A model of unknown price in between makes the cost unknown.
+  ledger.nextRequest(undefined)
+  ledger.observe(begin({ input_tokens: 1, output_tokens: 1 }))
+  expect(ledger.done(0, outcome).cost_usd).toBeNull()
+})
+
+it('has no account of requests that came to nothing', () => {
+  const ledger = ledgerOf()
+  ledger.nextRequest(undefined)
+  ledger.observe(begin({ input_tokens: 7, output_tokens: 2 }))
+  ledger.observe(messageDelta({ output_tokens: 9 }))
+  expect(ledger.usage()).toEqual({ input_tokens: 7, output_tokens: 9 })
 })
 
 it('keeps how Claude stopped', () => {

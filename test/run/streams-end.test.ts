@@ -1,9 +1,11 @@
 import { describe, expect, it, vi } from 'vitest'
 import { SluiceError } from '../../src/core/errors.ts'
-import type { LogStore, StreamLog } from '../../src/core/ports.ts'
+import type { LogEvent } from '../../src/core/events.ts'
+import { snapshot } from '../../src/core/message.ts'
+import type { LogStore, OrphanLog, StreamLog } from '../../src/core/ports.ts'
 import { eventually } from '../support/client.ts'
-import { start } from '../support/logs.ts'
-import { asked, complete, failing, newStore, newStreams, slowToClaim } from './fakes.ts'
+import { decode, start } from '../support/logs.ts'
+import { asked, complete, failing, newStore, newStreams, noRecovery, slowToClaim } from './fakes.ts'
 
 const nobody = { onReaders() {}, async onStop() {}, onFenced() {} }
 const never = () => new AbortController().signal
@@ -125,20 +127,51 @@ describe('a defect', () => {
   })
 })
 
+/** A log that any run may take over. */
+const orphanOf = (log: StreamLog): OrphanLog => Object.assign(log, { own() {} })
+
+const lostBody = [
+  { type: 'message_start', message: { id: 'm', model: 'claude-test', usage: { input_tokens: 4, output_tokens: 1 } } },
+  { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
+  { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Said: ' } },
+]
+  .map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
+  .join('')
+
 describe('a log whose run is gone', () => {
   it('is brought to its end and reported', async () => {
     const all = newStreams()
-    const log: StreamLog = all.store.create('s_orphan', { owner: nobody })
+    const log = orphanOf(all.store.create('s_orphan', { owner: nobody }))
     await log.append([start])
-    await all.streams.adopt(log)
+    await all.streams.adopt(log, undefined)
     expect(await log.terminal()).toMatchObject({ type: 'error', error: { code: 'replica_lost' }, partial: false })
     expect(all.reports.map(({ stream }) => stream)).toEqual(['s_orphan'])
     expect(all.faults).toEqual([])
   })
 
+  it('is gone on with where that is allowed', async () => {
+    const policy = { ...noRecovery, recovery: { max_attempts: 1, prefill_models: [] } }
+    const all = newStreams({ policy })
+    const log = orphanOf(all.store.create('s_orphan', { owner: nobody }))
+    await log.append([start, ...(decode(lostBody) as LogEvent[])])
+    const { request, onDisconnect, requestId } = asked()
+    await all.streams.adopt(log, JSON.stringify({ request, onDisconnect, requestId }))
+    const [answer] = await eventually(() => (all.upstream.answers.length === 1 ? all.upstream.answers : undefined))
+    expect(answer?.request.messages).toMatchObject([
+      { role: 'user' },
+      { role: 'assistant', content: [{ text: 'Said: ' }] },
+      { role: 'user', content: expect.stringContaining('Said: </end_of_response>') },
+    ])
+    await complete(all)
+    const { message, terminal } = snapshot(await log.history())
+    expect(message?.content).toEqual([{ type: 'text', text: 'Said: Hello' }])
+    expect(terminal).toMatchObject({ type: 'done', recovered: 1, usage: { input_tokens: 9 } })
+    expect(all.reports).toMatchObject([{ stream: 's_orphan', requestId: 'r', failedAttempts: ['replica_lost'] }])
+  })
+
   it('and cannot be ended is told of', async () => {
     const all = newStreams({ store: failing((type) => type === 'error') })
-    await all.streams.adopt(all.store.create('s_orphan', { owner: nobody }))
+    await all.streams.adopt(orphanOf(all.store.create('s_orphan', { owner: nobody })), undefined)
     expect(all.faults).toEqual([expect.objectContaining({ message: 'defect' })])
     expect(all.reports).toEqual([])
   })

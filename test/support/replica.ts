@@ -72,6 +72,7 @@ const defaults = {
   SLUICE_SERVER__DRAIN_MS: '0',
   SLUICE_UPSTREAM__DEFAULT_MODEL: 'claude-sim',
   SLUICE_RETRY__MAX_ATTEMPTS: '0',
+  SLUICE_RECOVERY__MAX_ATTEMPTS: '0',
   // Tests, simulator and readers share a machine: that a process stands still says nothing about its load.
   SLUICE_STREAMS__MAX_LAG_MS: '60000',
 }

@@ -39,11 +39,12 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     SLUICE_SERVER__DRAIN_MS: '0',
     SLUICE_UPSTREAM__DEFAULT_MODEL: 'claude-sim',
     SLUICE_RETRY__MAX_ATTEMPTS: '0',
+    SLUICE_RECOVERY__MAX_ATTEMPTS: '0',
     // Simulator, clients and checks stand in the same process, and often enough in the way.
     SLUICE_STREAMS__MAX_LAG_MS: '60000',
     ...options.env,
   })
-  const app = await startApp({ ...config, apiKey: config.apiKey as string }, logger)
+  const app = await startApp(config, logger)
   const close = async () => {
     await app.shutDown()
     await simulator.close()

@@ -40,10 +40,35 @@ describe('openError', () => {
 
   it.each([
     [{ error_code: 'enforced_spend_limit_reached' }],
+    [{ error_code: 'contract_spend_limit_reached' }],
     [{ error_code: 'credit_exhausted' }],
     [{ type: 'billing_error' }],
-  ])('takes a 429 with %j for a matter of money', (body) => {
-    expect(openError(refusal(429, body))).toMatchObject({ code: 'budget_exhausted', retryable: false })
+  ])('takes a 429 with %j for a matter of money, whatever its headers say', (body) => {
+    for (const headers of [{}, { 'x-should-retry': 'true', 'retry-after': '1' }]) {
+      const error = openError(refusal(429, { ...body, headers }))
+      expect(error).toMatchObject({ code: 'budget_exhausted', retryable: false, shouldRetry: false })
+    }
+  })
+
+  it('takes a 429 of a limit that is lifted by and by for one to wait for', () => {
+    expect(openError(refusal(429, { type: 'rate_limit_error', error_code: 'ramp_limit_exceeded' }))).toMatchObject({
+      code: 'upstream_rate_limited',
+      retryable: true,
+      shouldRetry: undefined,
+    })
+  })
+
+  it.each([
+    ['true', true],
+    ['false', false],
+    ['TRUE', undefined],
+    ['', undefined],
+    [undefined, undefined],
+  ])('gives on whether to try again: %j', (value, expected) => {
+    for (const status of [400, 429, 500, 529]) {
+      const headers = value === undefined ? {} : { 'x-should-retry': value }
+      expect(openError(refusal(status, { headers })).shouldRetry).toBe(expected)
+    }
   })
 
   it('gives on how long to wait', () => {

@@ -60,7 +60,8 @@ it.each([
   const { url, asked } = await recorder()
   const baseUrl = url + path
   const upstream = anthropicUpstream({
-    apiKey,
+    apiKeys: [apiKey],
+    onKeyRefused: () => {},
     baseUrl,
     connectTimeoutMs: 1_000,
     maxEventBytes: 1_000,

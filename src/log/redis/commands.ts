@@ -22,8 +22,10 @@ export interface Batch {
   readonly lines: string
   /** `live`, or the type of the terminal event that it ends with. */
   readonly state: string
-  /** From now until the stream is forgotten, in milliseconds. */
+  /** From now until the stream is forgotten, in milliseconds: heeded of the first batch of an epoch, and of the last. */
   readonly ttlMs: number
+  /** What the run is to do, with the first batch; empty for nothing. */
+  readonly plan: string
   /** The idempotency key may be used again. */
   readonly freesKey: boolean
   /** Replicas to tell. */
@@ -92,11 +94,11 @@ export class RedisCommands {
     const { keys, replica } = this
     const meta = keys.meta(id)
     const inboxes = Array.from(batch.followers, keys.inbox).join(' ')
-    const names = [meta, keys.log(id), keys.owned(replica), alias || meta, key || meta]
-    const { epoch, first, last, lines, state, ttlMs, freesKey } = batch
+    const names = [meta, keys.log(id), keys.owned(replica), alias || meta, key || meta, keys.plan(id)]
+    const { epoch, first, last, lines, state, ttlMs, freesKey, plan } = batch
     const created = facts.createdAt.getTime()
     const place = [epoch, first, last].map(String)
-    const rest = [state, freesKey ? 'free' : '', key, alias, inboxes]
+    const rest = [state, freesKey ? 'free' : '', key, alias, inboxes, plan]
     const args = [id, replica, String(created), String(ttlMs), ...place, lines, ...rest]
     const reply = await this.#link.send((client) => client.appendBatch(names, args))
     if (reply === 'ok') return 'ok'
@@ -126,9 +128,14 @@ export class RedisCommands {
     return { epoch: Number(epoch), n: Number(n), facts: { id, key, alias, createdAt: new Date(Number(created)) } }
   }
 
+  /** What the run of a live stream is to do, if that is known. */
+  async planOf(id: string): Promise<string | undefined> {
+    return (await this.#link.send((client) => client.get(this.keys.plan(id)))) ?? undefined
+  }
+
   /** Tells readers of the stream that the rest of it will never be here. */
   async cut(id: string, epoch: number, ttlMs: number): Promise<void> {
-    const names = [this.keys.meta(id), this.keys.log(id), this.keys.owned(this.replica)]
+    const names = [this.keys.meta(id), this.keys.log(id), this.keys.owned(this.replica), this.keys.plan(id)]
     await this.#link.send((client) => client.cut(names, [id, String(epoch), String(ttlMs)]))
   }
 

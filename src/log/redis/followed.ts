@@ -195,7 +195,7 @@ export class FollowedLog implements StreamLog {
     const isOther = reading && reading.epoch !== this.#epoch && reading.began < local.length
     if (!reading || isOther || reading.n < local.length) return void local.lose(new SluiceError('resume_unavailable'))
     this.#epoch = reading.epoch
-    this.#owner = reading.owner
+    this.#meet(reading.owner)
     for (const { last, events } of reading.batches) {
       const known = local.length - (last - events.length)
       // Something in between is gone.
@@ -205,6 +205,13 @@ export class FollowedLog implements StreamLog {
     if (local.length < reading.n && reading.batches.length === 0) local.lose(new SluiceError('resume_unavailable'))
     else if (local.length < reading.n) this.#readAgain = true
     else if (reading.state === 'cut') local.lose(new SluiceError('resume_unavailable'))
+  }
+
+  /** A new owner knows of no readers, and so neither rings their bell nor goes on for them. */
+  #meet(owner: string): void {
+    if (owner === this.#owner) return
+    this.#owner = owner
+    if (this.local.readers > 0) this.#tellOwner()
   }
 
   /**

@@ -12,6 +12,8 @@ export function redisKeys(prefix: string) {
     meta: (id: string) => `${base}:{${id}}`,
     /** A stream: each entry is a batch of events, and its id the number of the last of them. */
     log: (id: string) => `${base}:{${id}}:log`,
+    /** What the run of a live stream is to do, in its own words. */
+    plan: (id: string) => `${base}:{${id}}:plan`,
     /** `<stream id> <fingerprint>`. Clients choose keys and aliases: hashed, they cannot be long or clash. */
     key: (key: string) => `${base}:key:${hash(key)}`,
     /** The id of the live stream of that name. */

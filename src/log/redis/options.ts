@@ -1,4 +1,4 @@
-import type { StreamLog } from '../../core/ports.ts'
+import type { OrphanLog } from '../../core/ports.ts'
 import type { Sweep } from '../../core/sweep.ts'
 import type { MemoryOptions } from '../memory.ts'
 import type { LinkLog } from './link.ts'
@@ -13,6 +13,9 @@ export interface RedisStoreOptions extends MemoryOptions {
   readonly maxLifeMs: number
   readonly sweep: Sweep
   readonly log: LinkLog
-  /** Given the log of a run whose replica died, to be brought to an end. */
-  adopt(log: StreamLog): void
+  /**
+   * Given the log of a run whose replica died, to go on with or to be brought to an end.
+   * @param plan as the run gave it; `undefined` when it did not, or it was too large to be kept
+   */
+  adopt(log: OrphanLog, plan: string | undefined): void
 }

@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { encodeEvent } from '../../core/codec.ts'
 import { cameToNothing, isTerminal, type LogEvent, type TerminalEvent } from '../../core/events.ts'
-import type { Cursor, LogReader, OwnerSignals, StreamLog } from '../../core/ports.ts'
+import type { Cursor, LogReader, OrphanLog, OwnerSignals } from '../../core/ports.ts'
 import type { MemoryLog } from '../memory.ts'
 import type { Batch, RedisCommands, Standing, StreamFacts } from './commands.ts'
 import { StoreAway } from './link.ts'
 import { ReadersElsewhere } from './presence.ts'
+import { OwnerSeat } from './seat.ts'
 import { type Outcome, type State, transitions } from './states.ts'
 import type { Turns } from './turns.ts'
 
@@ -20,7 +21,6 @@ export interface OwnedOptions {
   readonly retentionMs: number
   /** The same for a log that keeps its idempotency key. */
   readonly keyTtlMs: number
-  readonly signals: OwnerSignals
   /** Of all logs that catch up. */
   readonly turns: Turns
   onStateChange(log: OwnedLog, state: State): void
@@ -35,7 +35,7 @@ const retryMs = 50
 const eventsPerBatch = 512
 
 /** A log whose run is in this process. Readers here are fed from memory; Redis has a copy for everybody else. */
-export class OwnedLog implements StreamLog {
+export class OwnedLog implements OrphanLog {
   readonly id: string
   readonly createdAt: Date
   readonly epoch: number
@@ -47,13 +47,15 @@ export class OwnedLog implements StreamLog {
   /** Events that Redis has. */
   #stored: number
   #catchingUp = false
+  /** What the run is to do, until it has been sent. */
+  #plan: string
+  readonly #seat = new OwnerSeat()
   readonly #elsewhere = new ReadersElsewhere()
-  #readersTold = 0
   /** When its terminal event came. */
   #sealedAt: number | undefined
 
   /** @param memory holds what Redis has, and nothing else yet */
-  constructor(memory: MemoryLog, commands: RedisCommands, options: OwnedOptions) {
+  constructor(memory: MemoryLog, commands: RedisCommands, options: OwnedOptions, plan = '') {
     this.id = memory.id
     this.createdAt = memory.createdAt
     this.epoch = options.epoch
@@ -61,7 +63,12 @@ export class OwnedLog implements StreamLog {
     this.#commands = commands
     this.#options = options
     this.#stored = memory.local.length
+    this.#plan = plan
     this.#state = options.durable && commands.upWithin(firstBatchMs) ? 'through' : 'behind'
+  }
+
+  own(owner: OwnerSignals): void {
+    this.#seat.take(owner)
   }
 
   get shared(): boolean {
@@ -92,15 +99,19 @@ export class OwnedLog implements StreamLog {
 
   #append(events: readonly LogEvent[]): void | Promise<void> {
     if (this.#state === 'through' && events.length > 0) return this.#writeThrough(events)
-    if (this.#state === 'fenced') return
-    this.memory.append(events)
+    if (this.#state !== 'fenced') this.#remember(events)
     if (this.#state === 'behind') void this.catchUp()
+  }
+
+  #remember(events: readonly LogEvent[]): void {
+    this.memory.append(events)
+    if (this.memory.local.terminal) this.#seat.leave()
   }
 
   async #writeThrough(events: readonly LogEvent[]): Promise<void> {
     this.#follow(this.#stored === 0 ? await this.#storeFirst(events) : await this.#store(events))
     if (this.#state === 'fenced') return
-    this.memory.append(events)
+    this.#remember(events)
     this.#reportEnd()
   }
 
@@ -132,8 +143,11 @@ export class OwnedLog implements StreamLog {
 
   /** @param events those that follow on what Redis has */
   async #store(events: readonly LogEvent[]): Promise<Outcome> {
+    const batch = this.#batch(events)
+    // Sent once: one that is more than Redis, or the way there, can take must not keep the log from getting through.
+    if (this.#commands.up) this.#plan = ''
     try {
-      const answer = await this.#commands.append(this.#options.facts, this.#batch(events))
+      const answer = await this.#commands.append(this.#options.facts, batch)
       if (answer === 'ok') this.#stored += events.length
       return answer === 'ok' ? 'stored' : this.#compare(answer)
     } catch (error) {
@@ -156,6 +170,7 @@ export class OwnedLog implements StreamLog {
       lines: events.map(encodeEvent).join('\n'),
       state: terminal?.type ?? 'live',
       ttlMs: terminal ? keptMs : lifeMs,
+      plan: this.#plan,
       freesKey,
       followers: this.#elsewhere.replicas,
     }
@@ -178,7 +193,7 @@ export class OwnedLog implements StreamLog {
     // Readers who have seen what the log will never have cannot go on with it. Their answer goes on here, for them.
     this.#state = after === 'fenced' && ahead ? 'apart' : after
     if (this.#state === before) return
-    if (this.#state === 'fenced') this.#options.signals.onFenced()
+    if (this.#state === 'fenced') this.#seat.onFenced()
     this.#options.onStateChange(this, this.#state)
   }
 
@@ -202,8 +217,8 @@ export class OwnedLog implements StreamLog {
     return this.memory.caughtUp()
   }
 
-  stop(): Promise<void> {
-    return this.memory.stop()
+  async stop(): Promise<void> {
+    if (!this.memory.local.terminal) await this.#seat.onStop()
   }
 
   expectReaders(): void {
@@ -227,11 +242,8 @@ export class OwnedLog implements StreamLog {
     this.tellReaders()
   }
 
-  /** Tells the run how many readers there are everywhere, when that has changed. */
+  /** Tells the run how many readers there are everywhere. */
   tellReaders(): void {
-    const count = this.memory.local.readers + this.#elsewhere.count
-    if (count === this.#readersTold || this.memory.local.terminal) return
-    this.#readersTold = count
-    this.#options.signals.onReaders(count)
+    if (!this.memory.local.terminal) this.#seat.onReaders(this.memory.local.readers + this.#elsewhere.count)
   }
 }

@@ -1,6 +1,7 @@
 import type { LogEvent } from '../../core/events.ts'
 import { leaseMs, type RedisCommands, type Takeover } from './commands.ts'
 import { StoreAway } from './link.ts'
+import { Turns } from './turns.ts'
 
 /** Streams taken over at a time. */
 const atOnce = 32
@@ -10,8 +11,8 @@ const ownLooks = 5
 export interface ReaperOptions {
   /** The run of this stream is here. */
   isAtWork(id: string): boolean
-  /** The stream is this replica's now; `history` is all of it. */
-  onTakenOver(taken: Takeover, history: readonly LogEvent[]): void
+  /** The stream is this replica's now; `history` is all of it, `plan` what its run was to do, if that is known. */
+  onTakenOver(taken: Takeover, history: readonly LogEvent[], plan: string | undefined): void
   /** So it is, but some of it is missing. */
   onTorn(taken: Takeover): void
 }
@@ -22,6 +23,8 @@ export class Reaper {
   readonly #options: ReaperOptions
   /** Streams that are this replica's in Redis and have no run here: how often in a row that was so. */
   #strays = new Map<string, number>()
+  /** Plans are read one at a time: each can take as long as a command may. */
+  readonly #plans = new Turns(1)
 
   constructor(commands: RedisCommands, options: ReaperOptions) {
     this.#commands = commands
@@ -63,8 +66,9 @@ export class Reaper {
     const taken = await this.#commands.takeOver(id, owner)
     if (!taken) return
     const history = await this.#readAll(taken)
-    if (history?.length === taken.n) this.#options.onTakenOver(taken, history)
-    else this.#options.onTorn(taken)
+    if (history?.length !== taken.n) return this.#options.onTorn(taken)
+    const plan = await this.#plans.take(() => this.#commands.planOf(id))
+    this.#options.onTakenOver(taken, history, plan)
   }
 
   /** @returns `undefined` when some of it is gone or cannot be read */

@@ -7,31 +7,34 @@ import { type CommandParser, defineScript } from '@redis/client'
  */
 
 /**
- * Adds a batch of events and rings the bell of the replicas that follow; the first batch of a stream makes it.
+ * Adds a batch of events and rings the bell of the replicas that follow; the first batch of a stream makes it, and
+ * the first of each epoch has all of it kept for another run's length.
  * @returns `ok`; or `gone`; or why not, as `<epoch> <last event> <state>`, from which the owner sees how to go on
  */
 const appendScript = `
 local id, replica, created, ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local epoch, first, last, lines, state = ARGV[5], tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[9]
-local now = redis.call('HMGET', KEYS[1], 'epoch', 'n', 'state')
+local now = redis.call('HMGET', KEYS[1], 'epoch', 'n', 'state', 'began')
 if not now[1] then
   if first ~= 1 then return 'gone' end
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'began', 0, 'n', 0, 'state', 'live', 'owner', replica,
     'created', created, 'key', ARGV[11], 'alias', ARGV[12])
-  redis.call('PEXPIRE', KEYS[1], ttl)
   redis.call('SADD', KEYS[3], id)
   if ARGV[12] ~= '' then redis.call('SET', KEYS[4], id, 'PX', ttl) end
-  now = {epoch, '0', 'live'}
+  now = {epoch, '0', 'live', '0'}
 end
 if now[1] ~= epoch or now[3] ~= 'live' or tonumber(now[2]) ~= first - 1 then
-  return table.concat(now, ' ')
+  return table.concat(now, ' ', 1, 3)
 end
+if ARGV[14] ~= '' then redis.call('SET', KEYS[6], ARGV[14], 'PX', ttl) end
 redis.call('XADD', KEYS[2], last .. '-0', 'e', lines)
-if first == 1 then redis.call('PEXPIRE', KEYS[2], ttl) end
 redis.call('HSET', KEYS[1], 'n', last, 'state', state)
+if now[2] == now[4] or state ~= 'live' then
+  for _, key in ipairs({KEYS[1], KEYS[2], KEYS[6]}) do redis.call('PEXPIRE', key, ttl) end
+  if ARGV[12] ~= '' and redis.call('GET', KEYS[4]) == id then redis.call('PEXPIRE', KEYS[4], ttl) end
+end
 if state ~= 'live' then
-  redis.call('PEXPIRE', KEYS[1], ttl)
-  redis.call('PEXPIRE', KEYS[2], ttl)
+  redis.call('DEL', KEYS[6])
   redis.call('SREM', KEYS[3], id)
   if ARGV[12] ~= '' and redis.call('GET', KEYS[4]) == id then redis.call('DEL', KEYS[4]) end
   if ARGV[10] == 'free' and string.sub(redis.call('GET', KEYS[5]) or '', 1, #id) == id then
@@ -92,6 +95,7 @@ if now[1] ~= ARGV[2] or now[2] ~= 'live' then return 0 end
 redis.call('HSET', KEYS[1], 'state', 'cut')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('DEL', KEYS[4])
 redis.call('SREM', KEYS[3], ARGV[1])
 return 1
 `

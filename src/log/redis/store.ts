@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { LogEvent } from '../../core/events.ts'
-import type { Claim, LogOptions, LogStore, NewClaim, OwnerSignals, StreamLog } from '../../core/ports.ts'
+import type { Claim, LogOptions, LogStore, NewClaim, StreamLog } from '../../core/ports.ts'
 import { ArchivedLog } from '../archived.ts'
 import { type MemoryStore, memoryStore } from '../memory.ts'
 import { RedisCommands, type StreamFacts } from './commands.ts'
@@ -11,6 +11,7 @@ import { redisKeys } from './keys.ts'
 import { ifThere, orUnavailable, RedisLink } from './link.ts'
 import type { RedisStoreOptions } from './options.ts'
 import { OwnedLog } from './owned.ts'
+import { PlanRoom } from './plans.ts'
 import { Hearing } from './presence.ts'
 import { Reaper } from './reaper.ts'
 import type { State } from './states.ts'
@@ -48,6 +49,7 @@ class RedisStore implements LogStore {
   readonly #turns = new Turns(catchUpsAtOnce)
   #looking = false
   readonly #hearing = new Hearing(deafMs)
+  readonly #plans = new PlanRoom()
   /** Room taken by logs that the memory store does not hold, in bytes. */
   #reserved = 0
   /** Resolves when Redis is there, or after a moment without it. */
@@ -72,10 +74,12 @@ class RedisStore implements LogStore {
     this.#commands = new RedisCommands(replica, options.prefix, this.#link)
     this.#reaper = new Reaper(this.#commands, {
       isAtWork: (id) => this.#owned.has(id),
-      onTakenOver: ({ facts, epoch }, history) => {
+      onTakenOver: ({ facts, epoch }, history, plan) => {
         // Redis was set back to before its end: here it is whole.
-        if (this.#memory.holdsWhole(facts.id)) this.#toCut.set(facts.id, epoch)
-        else options.adopt(this.#own(facts, epoch, nobody, history))
+        if (this.#memory.holdsWhole(facts.id)) return void this.#toCut.set(facts.id, epoch)
+        const log = this.#open(facts, epoch, history)
+        void this.#followed.get(facts.id)?.readIfThere()
+        options.adopt(log, plan)
       },
       // Redis lost some of it: nobody can go on with the rest.
       onTorn: ({ facts, epoch }) => void this.#toCut.set(facts.id, epoch),
@@ -99,10 +103,14 @@ class RedisStore implements LogStore {
     return earlier
   }
 
-  create(id: string, { owner, alias, key }: LogOptions): StreamLog {
+  create(id: string, { owner, alias, key, plan }: LogOptions): StreamLog {
     const facts = this.#claimed.get(id) ?? this.#facts(id, { alias, key })
     this.#claimed.delete(id)
-    return this.#own(facts, 1, owner)
+    // Where readers may be ahead of Redis nobody else could go on under the numbers that they have seen.
+    const keepsPlan = plan && this.#options.durability === 'durable'
+    const log = this.#open(facts, 1, [], keepsPlan ? this.#plans.admit(id, plan()) : '')
+    log.own(owner)
+    return log
   }
 
   async find(id: string): Promise<StreamLog | undefined> {
@@ -136,26 +144,22 @@ class RedisStore implements LogStore {
     return { id, createdAt: new Date(), ...names }
   }
 
-  #own(facts: StreamFacts, epoch: number, owner: OwnerSignals, history: readonly LogEvent[] = []): OwnedLog {
+  #open(facts: StreamFacts, epoch: number, history: readonly LogEvent[], plan?: string): OwnedLog {
     const { id, key, createdAt } = facts
-    const onReaders = () => log.tellReaders()
-    const memory = this.#memory.create(
-      id,
-      { owner: { ...nobody, onStop: () => owner.onStop(), onReaders }, key: key || undefined },
-      createdAt,
-    )
+    const owner = { onReaders: () => log.tellReaders(), async onStop() {}, onFenced() {} }
+    const memory = this.#memory.create(id, { owner, key: key || undefined }, createdAt)
     memory.append(history)
-    const log = new OwnedLog(memory, this.#commands, {
+    const options = {
       ...this.#options,
       facts,
       epoch,
       durable: this.#options.durability === 'durable',
       lifeMs: this.#lifeMs,
-      signals: owner,
       turns: this.#turns,
-      onStateChange: (each, state) => this.#onStateChange(each, state),
-      onStored: (each) => void this.#owned.delete(each.id),
-    })
+      onStateChange: (each: OwnedLog, state: State) => this.#onStateChange(each, state),
+      onStored: (each: OwnedLog) => void this.#owned.delete(each.id),
+    }
+    const log = new OwnedLog(memory, this.#commands, options, plan)
     this.#owned.set(id, log)
     return log
   }
@@ -205,6 +209,7 @@ class RedisStore implements LogStore {
 
   #tick(now: number): void {
     let bytes = 0
+    this.#plans.sweep((id) => this.#owned.has(id))
     for (const log of this.#owned.values()) {
       log.expireReaders(now, this.#hearing.isReliable(now))
       // What Redis has not taken of a finished log yet is beside what is kept of it anyway.
@@ -238,9 +243,6 @@ class RedisStore implements LogStore {
     }
   }
 }
-
-/** Of a log whose run is gone: nobody is there to hear. */
-const nobody: OwnerSignals = { onReaders() {}, async onStop() {}, onFenced() {} }
 
 /** Resolves when Redis is there, or after a moment without it: streams run all the same. */
 export async function redisStore(options: RedisStoreOptions): Promise<LogStore> {

@@ -65,6 +65,7 @@ async function append(heir: RedisCommands, { facts, epoch, n }: Takeover, events
     lines: events.map(encodeEvent).join('\n'),
     state: events.at(-1)?.type === 'error' ? 'error' : 'live',
     ttlMs: 60_000,
+    plan: '',
     freesKey: false,
     followers: [],
   })

@@ -37,10 +37,10 @@ async function owned() {
     epoch: 1,
     durable: true,
     turns: new Turns(1),
-    signals,
     onStateChange: (_, state) => void states.push(state),
     onStored: (each) => void stored.push(each.id),
   })
+  log.own(signals)
   await log.append([start])
   return { log, counts: signals.counts, states, stored, commands }
 }

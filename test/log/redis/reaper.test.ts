@@ -40,6 +40,7 @@ function sendOnce(commands: RedisCommands, id: string, epoch: number, first: num
     lines: events.map(encodeEvent).join('\n'),
     state: end && isTerminal(end) ? end.type : 'live',
     ttlMs: 60_000,
+    plan: '',
     freesKey: false,
     followers: [],
   })

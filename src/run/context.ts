@@ -1,0 +1,45 @@
+import type { Echo } from '../core/events.ts'
+import type { LogStore, Upstream } from '../core/ports.ts'
+import type { DisconnectPolicy, MessageRequest } from '../core/request.ts'
+import type { Sweep } from '../core/sweep.ts'
+import type { Price } from '../core/usage.ts'
+import type { RecoveryPolicy } from './attempts.ts'
+import type { RetryBudget } from './budget.ts'
+import type { Timeouts } from './clocks.ts'
+import type { Taken } from './ledger.ts'
+
+/** What a run needs from the outside. */
+export interface RunContext {
+  readonly upstream: Upstream
+  readonly store: LogStore
+  readonly sweep: Sweep
+  readonly timeouts: Timeouts
+  readonly policy: RecoveryPolicy
+  /** Of extra calls, for all runs of the process. */
+  readonly budget: RetryBudget
+  readonly graceMs: number
+  readonly maxBytes: number
+  readonly prices: ReadonlyMap<string, Price>
+}
+
+/** What a run is to do: another process can go on with it by this and its log. */
+export interface Plan {
+  readonly request: MessageRequest
+  readonly onDisconnect: DisconnectPolicy
+  /** Of the HTTP request, for the log. */
+  readonly requestId: string
+  /** Tell now and then how far the answer is. */
+  readonly progress?: boolean | undefined
+}
+
+export interface RunOptions extends Plan {
+  /** Of its stream; a new one unless given. */
+  readonly id?: string | undefined
+  /** The idempotency key that was claimed for that id. */
+  readonly key?: string | undefined
+  readonly echo?: Echo | undefined
+  /** Another name to find the stream by while it is live, such as a chat's id. */
+  readonly alias?: string | undefined
+  /** The log of a run that died with its replica, and what it holds: this one goes on with it. */
+  readonly taken?: Taken | undefined
+}

@@ -1,0 +1,95 @@
+/**
+ * Where the rest of an answer meets its beginning. Asked to go on where it was interrupted, a model mostly does, but at
+ * times it announces that, says the last words again, opens a code fence anew or begins a sentence. These are functions
+ * of the two texts alone, and err on the side of leaving a text as it is: what is cut wrongly is lost.
+ */
+
+/** So much of a beginning is compared with the end before it, in characters. */
+const maxOverlap = 200
+/** The rest is held back until it is as long as this, or ends: an announcement and the longest overlap fit in. */
+export const enoughToJoin = 280
+
+const announcement =
+  /^\s*(?:\*{1,2}|_)?(?:continuing|continued|continuation|(?:sure|okay|of course|certainly)\b[^:\n]{0,60}|here(?:'s|’s| is) the (?:rest|continuation)|(?:continuing|picking up|resuming) (?:from )?where (?:i|it|we) (?:left|was|were)[^:\n]{0,30})(?: (?:of|from|with) [^:\n]{0,40})?:(?:\*{1,2}|_)?(?:[ \t]*\n+| (?![\p{L}\p{N}]))?/iu
+const ellipsis = /^(?:…|\.{3})(?: (?![\p{L}\p{N}]))?/u
+/** With a language: without one it would rather be the end of the block that is open. */
+const fenceLine = /^\s*(?:```|~~~)[\w+#.-]+[ \t]*\n/
+/** A word that hardly ever has a capital but at the beginning of a sentence. */
+const smallWord =
+  /^(\s*)(And|But|Or|So|The|An|Of|To|In|On|At|By|For|From|With|Which|That|This|These|Those|While|When|Where|Because|As|It|Its|Is|Are|Was|Were|Then|Than|Into|Also)(?= \p{Ll})/u
+const endsSentence = /(?:^|[.!?:…»”"')\]*_#>|-]|\n)\s*$/
+
+/**
+ * What of `rest` is to follow on `before`.
+ * @param before the text that readers have
+ * @param rest the beginning of what came then, at least `enoughToJoin` characters unless there is no more
+ */
+export function join(before: string, rest: string): string {
+  // A single blank behind it may be the announcement's or the text's; before a word it nearly always is missed otherwise.
+  let head = rest.replace(announcement, '')
+  if (head.length < rest.length && /\s$/.test(before)) head = head.trimStart()
+  if (!/(?:…|\.{2})\s*$/.test(before)) head = head.replace(ellipsis, '')
+  if (insideFence(before)) head = head.replace(fenceLine, '')
+  return withoutOverlap(before, head) ?? lowered(before, head)
+}
+
+/** `head` without what says again how `before` ends; `undefined` when nothing does. */
+function withoutOverlap(before: string, head: string): string | undefined {
+  const tail = before.slice(-maxOverlap)
+  const end = tail.trimEnd()
+  const begin = head.trimStart()
+  const blanks = tail.slice(end.length)
+  const found = [
+    { length: longestOverlap(before, tail, head), of: head, blanks: '' },
+    { length: longestOverlap(before, tail, begin), of: begin, blanks: '' },
+    // The blanks at the end may be said again behind the words or not at all: there they are already.
+    { length: longestOverlap(before.trimEnd(), end, head), of: head, blanks },
+    { length: longestOverlap(before.trimEnd(), end, begin), of: begin, blanks },
+  ].reduce((best, each) => (each.length > best.length ? each : best))
+  if (found.length === 0) return undefined
+  const rest = found.of.slice(found.length)
+  return rest.startsWith(found.blanks) ? rest.slice(found.blanks.length) : rest
+}
+
+function longestOverlap(before: string, tail: string, head: string): number {
+  const [end, begin] = [lowerCase(tail), lowerCase(head)]
+  for (let length = Math.min(end.length, begin.length); length >= 5; length--) {
+    if (end.endsWith(begin.slice(0, length)) && says(before, length)) return length
+  }
+  return 0
+}
+
+/**
+ * Whether the last `length` characters are enough to be no accident: words, the first of them whole, that do not come
+ * there in a row anyway, as in a refrain or in a table.
+ */
+function says(before: string, length: number): boolean {
+  const at = before.length - length
+  const words = before.slice(at)
+  if (at > 0 && /[\p{L}\p{N}]$/u.test(before.slice(at - 2, at)) && /^[\p{L}\p{N}]/u.test(words)) return false
+  const said = new Set(lowerCase(words).match(/[\p{L}\p{N}]+|\p{Extended_Pictographic}|\p{RI}/gu))
+  const tells = [...said].some((word) => /\p{L}{2}|\p{Extended_Pictographic}/u.test(word))
+  if (!tells || (said.size < 2 && length < 12)) return false
+  return !lowerCase(before.slice(Math.max(0, at - length - 8), at).trimEnd()).endsWith(lowerCase(words.trim()))
+}
+
+/** Letter by letter, without those that get longer: positions stay. */
+function lowerCase(text: string): string {
+  return text.replace(/\p{Lu}/gu, (letter) => {
+    const lower = letter.toLowerCase()
+    return lower.length === letter.length ? lower : letter
+  })
+}
+
+/** A sentence that goes on has no capital in its middle, and a blank before its next word. */
+function lowered(before: string, head: string): string {
+  if (before === '' || endsSentence.test(before)) return head
+  return head.replace(smallWord, (_, blanks: string, word: string) => {
+    const gap = blanks === '' && !/\s$/.test(before) ? ' ' : blanks
+    return gap + word.toLowerCase()
+  })
+}
+
+function insideFence(text: string): boolean {
+  return (text.match(/^(?:```|~~~)/gm)?.length ?? 0) % 2 === 1
+}
