@@ -3,13 +3,17 @@ const maxPlanBytes = 8 * 1024 * 1024
 /** The same for all live streams of one replica: Redis must not fill up with requests. */
 const maxAllBytes = 64 * 1024 * 1024
 
-/** The room that the plans of a replica's live streams have in Redis. */
+/**
+ * The room that the plans of a replica's live streams have in Redis. It is for durable ones alone: where readers may be
+ * ahead of Redis nobody else could go on under the numbers that they have seen.
+ */
 export class PlanRoom {
   readonly #bytesOf = new Map<string, number>()
   #bytes = 0
 
   /** @returns the plan of that stream; empty when there is no room for it */
-  admit(id: string, plan: string): string {
+  admit(id: string, make: (() => string) | undefined): string {
+    const plan = make?.() ?? ''
     const bytes = Buffer.byteLength(plan)
     if (bytes === 0 || bytes > maxPlanBytes || this.#bytes + bytes > maxAllBytes) return ''
     this.#bytesOf.set(id, bytes)

@@ -106,9 +106,7 @@ class RedisStore implements LogStore {
   create(id: string, { owner, alias, key, plan }: LogOptions): StreamLog {
     const facts = this.#claimed.get(id) ?? this.#facts(id, { alias, key })
     this.#claimed.delete(id)
-    // Where readers may be ahead of Redis nobody else could go on under the numbers that they have seen.
-    const keepsPlan = plan && this.#options.durability === 'durable'
-    const log = this.#open(facts, 1, [], keepsPlan ? this.#plans.admit(id, plan()) : '')
+    const log = this.#open(facts, 1, [], this.#options.durability === 'durable' ? this.#plans.admit(id, plan) : '')
     log.own(owner)
     return log
   }

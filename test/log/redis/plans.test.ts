@@ -148,16 +148,16 @@ describe('a plan that Redis cannot take', () => {
     const room = new PlanRoom()
     const full = 'é'.repeat(4 * mebibyte)
     const live = new Set(Array.from({ length: 8 }, newStreamId))
-    for (const id of live) expect(room.admit(id, full)).toBe(full)
-    expect(room.admit('more', 'x')).toBe('')
+    for (const id of live) expect(room.admit(id, () => full)).toBe(full)
+    expect(room.admit('more', () => 'x')).toBe('')
     room.sweep((id) => live.has(id))
-    expect(room.admit('more', 'x')).toBe('')
+    expect(room.admit('more', () => 'x')).toBe('')
     const [gone = ''] = live
     live.delete(gone)
     room.sweep((id) => live.has(id))
-    expect(room.admit('more', 'x')).toBe('x')
+    expect(room.admit('more', () => 'x')).toBe('x')
     // Not even alone.
-    expect(new PlanRoom().admit('one', `${full}x`)).toBe('')
+    expect(new PlanRoom().admit('one', () => `${full}x`)).toBe('')
   })
 })
 
