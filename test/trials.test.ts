@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
 import { cuts } from './trials/cuts.ts'
+import { heals } from './trials/heals.ts'
 import { kills } from './trials/kills.ts'
 import { redis } from './trials/redis.ts'
 import { replies } from './trials/replies.ts'
@@ -13,6 +14,7 @@ it.each([
   { trial: cuts, more: { count: 60 } },
   { trial: tabs, more: { count: 2 } },
   { trial: replies, more: { count: 60 } },
+  { trial: heals, more: { count: 3 } },
   { trial: kills, more: { count: 3 } },
   // The fourth fault of five: Redis is flushed.
   { trial: redis, more: { from: 3 } },

@@ -1,12 +1,13 @@
 import { parseArgs } from 'node:util'
 import { cuts } from './cuts.ts'
+import { heals } from './heals.ts'
 import { kills } from './kills.ts'
 import { redis } from './redis.ts'
 import { replies } from './replies.ts'
 import { tabs } from './tabs.ts'
 import { isGood, type Mode, sentenceOf, type Tally, type Trial, verdictOf } from './trial.ts'
 
-const trials: readonly Trial[] = [cuts, kills, redis, replies, tabs]
+const trials: readonly Trial[] = [cuts, heals, kills, redis, replies, tabs]
 
 const help = `Usage: node test/trials/run.ts [name…] [options]
 
