@@ -7,7 +7,7 @@
 /** So much of a beginning is compared with the end before it, in characters. */
 const maxOverlap = 200
 /** The rest is held back until it is as long as this, or ends: an announcement and the longest overlap fit in. */
-export const enoughToJoin = 280
+const enoughToJoin = 280
 
 const announcement =
   /^\s*(?:\*{1,2}|_)?(?:continuing|continued|continuation|(?:sure|okay|of course|certainly)\b[^:\n]{0,60}|here(?:'s|’s| is) the (?:rest|continuation)|(?:continuing|picking up|resuming) (?:from )?where (?:i|it|we) (?:left|was|were)[^:\n]{0,30})(?: (?:of|from|with) [^:\n]{0,40})?:(?:\*{1,2}|_)?(?:[ \t]*\n+| (?![\p{L}\p{N}]))?/iu
@@ -19,12 +19,21 @@ const smallWord =
   /^(\s*)(And|But|Or|So|The|An|Of|To|In|On|At|By|For|From|With|Which|That|This|These|Those|While|When|Where|Because|As|It|Its|Is|Are|Was|Were|Then|Than|Into|Also)(?= \p{Ll})/u
 const endsSentence = /(?:^|[.!?:…»”"')\]*_#>|-]|\n)\s*$/
 
+/** Fewer characters at the beginning of an answer may well come again in its middle. */
+const leastRestart = 5
+
+/** Whether `rest` can be joined, or more of it should be waited for: it may be the whole answer, told anew. */
+export function isEnough(before: string, rest: string): boolean {
+  return rest.length >= enoughToJoin && !(rest.length < before.length && before.startsWith(rest))
+}
+
 /**
  * What of `rest` is to follow on `before`.
  * @param before the text that readers have
- * @param rest the beginning of what came then, at least `enoughToJoin` characters unless there is no more
+ * @param rest the beginning of what came then, as far as `isEnough` asks for it, unless there is no more
  */
 export function join(before: string, rest: string): string {
+  if (before.length >= leastRestart && rest.startsWith(before)) return rest.slice(before.length)
   // A single blank behind it may be the announcement's or the text's; before a word it nearly always is missed otherwise.
   let head = rest.replace(announcement, '')
   if (head.length < rest.length && /\s$/.test(before)) head = head.trimStart()

@@ -1,7 +1,7 @@
 import { Delta, escapeJson } from '../core/delta.ts'
 import type { ClaudeEvent, LogEvent } from '../core/events.ts'
 import type { Usage } from '../core/usage.ts'
-import { enoughToJoin, join } from './join.ts'
+import { isEnough, join } from './join.ts'
 import { type Partial, textOf } from './partial.ts'
 
 type BlockStart = Extract<ClaudeEvent, { type: 'content_block_start' }>
@@ -93,7 +93,7 @@ export class Seam {
   #delta(delta: Delta): LogEvent[] {
     if (this.#joining?.index === delta.index && delta.kind === 'text') {
       this.#joining.held += delta.text
-      return this.#joining.held.length >= enoughToJoin ? this.#flush(delta.index, 'goes on') : []
+      return isEnough(this.#before, this.#joining.held) ? this.#flush(delta.index, 'goes on') : []
     }
     const index = this.#indexes.get(delta.index)
     return index === undefined

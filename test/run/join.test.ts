@@ -41,12 +41,13 @@ describe('the rest of an answer', () => {
     ['He went to', ' Paris', ' Paris'],
     ['```js\nconst a = 1\n', '```js\nconst b = 2\n```', 'const b = 2\n```'],
     ['```js\nconst a = 1\n```\n', '```js\nconst b = 2\n```', '```js\nconst b = 2\n```'],
-    ['| 1 | 1 |\n', '| 1 | 1 |\n', '| 1 | 1 |\n'],
+    ['Ones:\n| 1 | 1 |\n', '| 1 | 1 |\n', '| 1 | 1 |\n'],
     ['He had', ' had enough', ' had enough'],
     ['and over and over', ' and over again', ' and over again'],
     ['to be or not ', 'or not to be', 'to be'],
     ['to be or not', 'or not to be', ' to be'],
     ['', 'And so it begins', 'And so it begins'],
+    ['Hello wor', 'Hello world', 'ld'],
     ['İstanbul is a city', 'is a city in Turkey', ' in Turkey'],
   ])('%j + %j', (before, rest, joined) => {
     expect(join(before, rest)).toBe(joined)

@@ -100,6 +100,15 @@ describe('a seam', () => {
     expect(seam.rest()).toEqual([])
   })
 
+  it('leaves out an answer that is told anew as far as it was there', () => {
+    const text = Array.from({ length: 200 }, (_, n) => `word${n}`).join(' ')
+    const whole = messageOf([{ type: 'text', text }], byWords)
+    const lost = whole.slice(0, 150)
+    const seam = new Seam(partialOf(lost) as Partial, 'quote', () => usage)
+    const log = [...lost, ...whole.flatMap((event) => seam.take([event]))]
+    expect(snapshot(log).message?.content).toEqual([{ type: 'text', text }])
+  })
+
   it('ends the open text when a call follows instead', () => {
     const partial = partialOf(messageOf([{ type: 'text', text: 'One two' }], byWords).slice(0, 3)) as Partial
     const call = { type: 'tool_use', id: 't', name: 'x', input: {} }
