@@ -72,8 +72,8 @@ export class Answer {
 
   async #first(): Promise<SluiceError | undefined> {
     const { taken } = this.#options
-    if (taken) return this.#lost(new SluiceError('replica_lost'))
     this.#context.budget.begun(performance.now())
+    if (taken) return this.#lost(new SluiceError('replica_lost'))
     return this.#run.ending ? new SluiceError('stopped') : this.#try(undefined)
   }
 
@@ -90,8 +90,7 @@ export class Answer {
     }
     const next = nextAttempt(this.attempt, outcome, policy, Math.random())
     if (!next) return undefined
-    // While all keys cool down nothing was called: the call that follows is not one more.
-    if (failure.reason !== 'cooldown' && !budget.take(now)) return undefined
+    if (!calledNobody(failure) && !budget.take(now)) return undefined
     this.#ledger.nextRequest(prices.get(this.attempt.model))
     return next
   }
@@ -164,6 +163,11 @@ export class Answer {
     if (!whole) await log.append([{ type: 'message_stop' }])
     return undefined
   }
+}
+
+/** The call that follows is the first of this process: all keys were cooling down, or another process has died. */
+function calledNobody({ code, reason }: SluiceError): boolean {
+  return reason === 'cooldown' || code === 'replica_lost'
 }
 
 function openingOf({ number, mode, model }: Attempt, { code }: SluiceError): RecoveryEvent | undefined {
