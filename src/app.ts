@@ -55,12 +55,10 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
   )
   const limits = { ...config.streams, ...allowed }
   const sweep = new Sweep()
-  const store = await openStore(
-    { ...config, streams: limits },
-    sweep,
-    logger,
-    (log, plan) => void streams.adopt(log, plan),
-  )
+  const store = await openStore({ ...config, streams: limits }, sweep, logger, {
+    mayTakeOver: () => !streams.draining,
+    adopt: (log, plan) => void streams.adopt(log, plan),
+  })
   const claude = anthropicUpstream({
     apiKeys: config.apiKeys,
     baseUrl: upstream.base_url,
@@ -169,11 +167,11 @@ function openStore(
   { store, streams, timeouts }: Config,
   sweep: Sweep,
   log: Logger,
-  adopt: RedisStoreOptions['adopt'],
+  orphans: Pick<RedisStoreOptions, 'mayTakeOver' | 'adopt'>,
 ): LogStore | Promise<LogStore> {
   const { retention_ms, key_ttl_ms, max_total_bytes } = streams
   const memory = { retentionMs: retention_ms, keyTtlMs: key_ttl_ms, maxBytes: max_total_bytes }
   const { url, prefix, durability } = store
   if (url === undefined) return memoryStore(memory)
-  return redisStore({ ...memory, url, prefix, durability, maxLifeMs: timeouts.total_ms, sweep, log, adopt })
+  return redisStore({ ...memory, url, prefix, durability, maxLifeMs: timeouts.total_ms, sweep, log, ...orphans })
 }

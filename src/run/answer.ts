@@ -4,7 +4,7 @@ import type { RecoveryEvent } from '../core/events.ts'
 import type { StreamLog } from '../core/ports.ts'
 import type { MessageRequest } from '../core/request.ts'
 import { AttemptState } from './attempt.ts'
-import { type Attempt, attemptOf, firstAttempt, nextAttempt } from './attempts.ts'
+import { type Attempt, attemptOf, firstAttempt, isRequestsFault, nextAttempt } from './attempts.ts'
 import type { Deadline } from './clocks.ts'
 import type { RunContext, RunOptions } from './context.ts'
 import type { Ledger } from './ledger.ts'
@@ -45,7 +45,8 @@ export class Answer {
     this.#options = options
     this.#ledger = ledger
     const { request, taken } = options
-    this.attempt = taken ? attemptOf(taken.history, request.model) : firstAttempt(request.model)
+    const since = performance.now() - ledger.startedAt
+    this.attempt = taken ? { ...attemptOf(taken.history, request.model), since } : firstAttempt(request.model)
   }
 
   /** When a clock ends the attempt under way, unless something happens before. */
@@ -65,7 +66,12 @@ export class Answer {
       const next = this.#next(failure)
       if (!next) break
       this.attempt = next
-      failure = await this.#try(failure)
+      const before = failure
+      failure = await this.#try(before)
+      if (!failure || !next.mode || !isRequestsFault(failure)) continue
+      // Another request than the client's was refused: what it should hear of is why that one was made.
+      this.failedAttempts.push(failure.code)
+      return before
     }
     return failure
   }
@@ -122,8 +128,6 @@ export class Answer {
         opening: before && openingOf(attempt, before),
         seam,
       })
-      const rest = (failure && seam?.rest()) ?? []
-      if (rest.length > 0) await log.append(rest)
       return failure && (state.contentSent ? await this.#lost(failure) : failure)
     } catch (thrown) {
       return toSluiceError(signal.reason instanceof SluiceError ? signal.reason : thrown)
@@ -158,7 +162,7 @@ export class Answer {
     const { log } = this.#run
     const history = await log.history()
     const whole = history.at(-1)?.type === 'message_stop'
-    this.#partial = whole ? undefined : partialOf(history)
+    this.#partial = whole ? undefined : partialOf(history, this.#options.request)
     if (!whole && !this.#partial?.stopped) return failure
     if (!whole) await log.append([{ type: 'message_stop' }])
     return undefined

@@ -34,6 +34,8 @@ export interface Attempt {
   /** Wait this long before it is sent, in milliseconds. */
   readonly delayMs: number
   readonly model: string
+  /** All models that were asked, the first one first. */
+  readonly asked: readonly string[]
   /** How it goes on with what failed, when readers are to see that. */
   readonly mode: RecoveryMode | undefined
   /** Tries of the same request before it. */
@@ -45,7 +47,7 @@ export interface Attempt {
 }
 
 export function firstAttempt(model: string): Attempt {
-  return { number: 1, delayMs: 0, model, mode: undefined, retries: 0, continuations: 0, since: 0 }
+  return { number: 1, delayMs: 0, model, asked: [model], mode: undefined, retries: 0, continuations: 0, since: 0 }
 }
 
 /** Where a run is that another process has begun, as far as its log tells. */
@@ -133,13 +135,19 @@ function isRetried({ code, shouldRetry }: SluiceError, { after_timeout }: RetryO
   return retried.has(code) || (after_timeout && code === 'upstream_timeout')
 }
 
+/** The request itself failed, and not Claude's side of it: of an attempt that nobody asked for, that is no news to a client. */
+export function isRequestsFault({ code }: SluiceError): boolean {
+  return !retried.has(code) && !continued.has(code)
+}
+
 /** Only before any content: another model would go on in another voice. */
 function fallback(last: Attempt, { failure }: Outcome, policy: RecoveryPolicy): Attempt | undefined {
   const { fallbackModels, retry } = policy
   if (last.continuations > 0 || (!isRetried(failure, retry) && failure.code !== 'upstream_not_found')) return undefined
-  const model = fallbackModels[fallbackModels.indexOf(last.model) + 1]
+  const model = fallbackModels.find((each) => !last.asked.includes(each))
   if (model === undefined) return undefined
-  return { ...last, number: last.number + 1, delayMs: 0, model, mode: 'fallback', retries: 0 }
+  const asked = [...last.asked, model]
+  return { ...last, number: last.number + 1, delayMs: 0, model, asked, mode: 'fallback', retries: 0 }
 }
 
 function continuation(

@@ -9,9 +9,16 @@ const maxOverlap = 200
 /** The rest is held back until it is as long as this, or ends: an announcement and the longest overlap fit in. */
 const enoughToJoin = 280
 
+/** What only somebody says who was told to go on. */
 const announcement =
-  /^\s*(?:\*{1,2}|_)?(?:continuing|continued|continuation|(?:sure|okay|of course|certainly)\b[^:\n]{0,60}|here(?:'s|’s| is) the (?:rest|continuation)|(?:continuing|picking up|resuming) (?:from )?where (?:i|it|we) (?:left|was|were)[^:\n]{0,30})(?: (?:of|from|with) [^:\n]{0,40})?:(?:\*{1,2}|_)?(?:[ \t]*\n+| (?![\p{L}\p{N}]))?/iu
-const ellipsis = /^(?:…|\.{3})(?: (?![\p{L}\p{N}]))?/u
+  /^\s*(?:\*{1,2}|_)?(?:continuing|continuation|(?:continuing|picking up|resuming) (?:from )?where (?:i|it|we) (?:left|was|were)[^:\n]{0,30})(?: (?:of|from|with) [^:\n]{0,40})?:(?:\*{1,2}|_)?(?:[ \t]*\n+| (?![\p{L}\p{N}]))?/iu
+/** The same, but it could be the answer's: on a line of its own alone, and not in the middle of a word. */
+const preface =
+  /^\s*(?:sure|okay|of course|certainly|here(?:'s|’s| is) the (?:rest|continuation))\b[^:\n]{0,60}:[ \t]*\n+/i
+/** Not where it is part of what follows, as in code. */
+const ellipsis = /^(?:…|\.{3})(?=\s)(?: (?![\p{L}\p{N}]))?/u
+/** So much of the end decides on how a sentence goes on. */
+const lookBehind = 64
 /** With a language: without one it would rather be the end of the block that is open. */
 const fenceLine = /^\s*(?:```|~~~)[\w+#.-]+[ \t]*\n/
 /** A word that hardly ever has a capital but at the beginning of a sentence. */
@@ -35,10 +42,13 @@ export function isEnough(before: string, rest: string): boolean {
 export function join(before: string, rest: string): string {
   if (before.length >= leastRestart && rest.startsWith(before)) return rest.slice(before.length)
   // A single blank behind it may be the announcement's or the text's; before a word it nearly always is missed otherwise.
+  const end = before.slice(-lookBehind)
+  const inFence = insideFence(before)
   let head = rest.replace(announcement, '')
-  if (head.length < rest.length && /\s$/.test(before)) head = head.trimStart()
-  if (!/(?:…|\.{2})\s*$/.test(before)) head = head.replace(ellipsis, '')
-  if (insideFence(before)) head = head.replace(fenceLine, '')
+  if (!/[\p{L}\p{N}]$/u.test(end)) head = head.replace(preface, '')
+  if (head.length < rest.length && /\s$/.test(end)) head = head.trimStart()
+  if (!inFence && !/(?:…|\.{2})\s*$/.test(end)) head = head.replace(ellipsis, '')
+  if (inFence) head = head.replace(fenceLine, '')
   return withoutOverlap(before, head) ?? lowered(before, head)
 }
 
@@ -79,6 +89,8 @@ function says(before: string, length: number): boolean {
   const said = new Set(lowerCase(words).match(/[\p{L}\p{N}]+|\p{Extended_Pictographic}|\p{RI}/gu))
   const tells = [...said].some((word) => /\p{L}{2}|\p{Extended_Pictographic}/u.test(word))
   if (!tells || (said.size < 2 && length < 12)) return false
+  // Lines of code and of lists are alike more often than sentences are.
+  if (/[<>{}()[\];="|]/.test(words) && said.size < 3 && length < 14) return false
   return !lowerCase(before.slice(Math.max(0, at - length - 8), at).trimEnd()).endsWith(lowerCase(words.trim()))
 }
 
@@ -92,9 +104,10 @@ function lowerCase(text: string): string {
 
 /** A sentence that goes on has no capital in its middle, and a blank before its next word. */
 function lowered(before: string, head: string): string {
-  if (before === '' || endsSentence.test(before)) return head
+  const end = before.slice(-lookBehind)
+  if (before === '' || endsSentence.test(end)) return head
   return head.replace(smallWord, (_, blanks: string, word: string) => {
-    const gap = blanks === '' && !/\s$/.test(before) ? ' ' : blanks
+    const gap = blanks === '' && !/\s$/.test(end) ? ' ' : blanks
     return gap + word.toLowerCase()
   })
 }

@@ -72,7 +72,7 @@ export class Ledger {
   }
 
   noteContent(): void {
-    this.#firstContentAt ??= performance.now()
+    if (!this.hasContent) this.#firstContentAt ??= performance.now()
   }
 
   get contentSent(): boolean {

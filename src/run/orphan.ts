@@ -3,7 +3,7 @@ import type { TerminalEvent } from '../core/events.ts'
 import type { StreamLog } from '../core/ports.ts'
 import type { RunReport } from '../core/report.ts'
 import type { Price } from '../core/usage.ts'
-import { continuationsOf } from './attempts.ts'
+import { attemptOf, continuationsOf } from './attempts.ts'
 import { ledgerOf } from './ledger.ts'
 
 /** Brings the log of a run that died with its replica to its end: what there is of the answer, and that it is no more. */
@@ -25,7 +25,7 @@ export async function endOrphan(log: StreamLog, prices: ReadonlyMap<string, Pric
         timing: ledger.timing(now),
       }
     : ledger.done(now, {
-        price: model === null ? undefined : prices.get(model),
+        price: model === null ? undefined : prices.get(attemptOf(history, model).model),
         upstreamRequestId: null,
         recovered: continuationsOf(history),
       })

@@ -1,5 +1,5 @@
 import type { Block } from '../core/blocks.ts'
-import type { LogEvent } from '../core/events.ts'
+import { type LogEvent, toolBlockTypes } from '../core/events.ts'
 import { snapshot } from '../core/message.ts'
 import type { MessageRequest } from '../core/request.ts'
 
@@ -17,9 +17,9 @@ export interface Partial {
 
 /**
  * @returns `undefined` when the answer cannot be gone on with honestly: readers have the beginning of a block that only
- * its author could finish, such as a tool's input or thinking with its signature, or a call that they are to answer
+ * its author could finish, such as a tool's input or thinking with its signature, or a call that has yet to be answered
  */
-export function partialOf(events: readonly LogEvent[]): Partial | undefined {
+export function partialOf(events: readonly LogEvent[], request: MessageRequest): Partial | undefined {
   const open = new Map<number, string>()
   let nextIndex = 0
   let stopped = false
@@ -28,13 +28,24 @@ export function partialOf(events: readonly LogEvent[]): Partial | undefined {
       open.set(event.index, event.content_block.type)
       nextIndex = Math.max(nextIndex, event.index + 1)
     } else if (event.type === 'content_block_stop') open.delete(event.index)
-    else if (event.type === 'message_delta') stopped = true
+    else if (event.type === 'message_delta') stopped ||= typeof event.delta.stop_reason === 'string'
   }
   const blocks = snapshot(events).message?.content ?? []
   const [openText] = open.keys()
   if ([...open.values()].some((type) => type !== 'text') || open.size > 1) return undefined
-  if (!stopped && blocks.some(({ type }) => type === 'tool_use')) return undefined
+  if (!stopped && (hasOpenCall(blocks) || isStructured(request))) return undefined
   return { blocks, openText, nextIndex, stopped }
+}
+
+/** A call whose result is still to come: from the client, or from a tool of Anthropic's that was at work. */
+function hasOpenCall(blocks: readonly Block[]): boolean {
+  const answered = new Set(blocks.map((block) => block['tool_use_id']))
+  return blocks.some(({ type, id }) => toolBlockTypes.has(type) && (type === 'tool_use' || !answered.has(id)))
+}
+
+/** Each answer of such a request begins its JSON anew. */
+function isStructured({ output_config, output_format }: MessageRequest): boolean {
+  return Boolean((output_config as { format?: unknown } | undefined)?.format ?? output_format)
 }
 
 /** All text so far: what the rest is joined to. Blocks are where they are for their citations, and a text runs through them. */
@@ -54,7 +65,10 @@ const notSentBack: ReadonlySet<string> = new Set(['thinking', 'redacted_thinking
  * @see https://platform.claude.com/docs/en/build-with-claude/streaming#error-recovery
  */
 export function requestForRest(request: MessageRequest, partial: Partial, mode: 'prefill' | 'quote'): MessageRequest {
-  const content = partial.blocks.filter((block) => !notSentBack.has(block.type) && !isBlank(block))
+  const content = partial.blocks
+    .filter((block) => !notSentBack.has(block.type) && !isBlank(block))
+    // Without citations: those of an answer have fields that a request must not have.
+    .map((block) => (block.type === 'text' ? { type: 'text', text: block['text'] } : block))
   // Nothing that could be quoted: the question is asked again, and what has been told stays.
   if (content.length === 0) return request
   const last = content.at(-1) as Block

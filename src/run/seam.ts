@@ -37,11 +37,6 @@ export class Seam {
     return events.flatMap((event) => this.#take(event))
   }
 
-  /** What is held back still, when nothing follows any more. */
-  rest(): LogEvent[] {
-    return this.#joining ? this.#flush(this.#joining.index, 'ends') : []
-  }
-
   #take(event: LogEvent): LogEvent[] {
     switch (event.type) {
       case 'message_start':
@@ -58,7 +53,11 @@ export class Seam {
       case 'content_block_stop':
         return this.#stop(event.index)
       case 'message_delta':
-        return [...this.#endWaiting(), { ...event, usage: { ...event.usage, ...countsOf(this.#usage()) } }]
+        return [
+          ...this.#endJoining(),
+          ...this.#endWaiting(),
+          { ...event, usage: { ...event.usage, ...countsOf(this.#usage()) } },
+        ]
       default:
         return [event]
     }
@@ -71,8 +70,9 @@ export class Seam {
     const hidden = this.#waiting !== undefined && (type === 'thinking' || type === 'redacted_thinking')
     this.#indexes.set(event.index, undefined)
     if (hidden) return []
-    this.#joined = true
-    const before = this.#endWaiting()
+    // Behind its thoughts the first text is still to be joined.
+    if (type !== 'thinking' && type !== 'redacted_thinking') this.#joined = true
+    const before = [...this.#endJoining(), ...this.#endWaiting()]
     const index = this.#next++
     this.#indexes.set(event.index, index)
     return [...before, { ...event, index }]
@@ -108,6 +108,7 @@ export class Seam {
     if (unborn && before.length === 0) {
       // A text block of which nothing is new was never begun.
       this.#next--
+      this.#joined = false
       return []
     }
     if (index === undefined) return before
@@ -121,10 +122,15 @@ export class Seam {
     if (joining?.index !== of || index === undefined) return []
     this.#joining = undefined
     // The blanks at its end were left out of an assistant turn, so the rest begins with them.
-    const blanks = this.#mode === 'prefill' ? (/\s+$/.exec(this.#before)?.[0] ?? '') : ''
+    const blanks = this.#mode === 'prefill' ? this.#before.slice(this.#before.trimEnd().length) : ''
     const text = join(this.#before, joining.held.startsWith(blanks) ? joining.held.slice(blanks.length) : joining.held)
     const start = joining.start && (text !== '' || then === 'goes on') ? [joining.start] : []
     return text === '' ? start : [...start, new Delta('text', index, escapeJson(text))]
+  }
+
+  /** Upstream went on without ending the block whose beginning is held. */
+  #endJoining(): LogEvent[] {
+    return this.#joining ? this.#stop(this.#joining.index) : []
   }
 
   /** Nothing goes on with the open text block. */

@@ -93,13 +93,15 @@ export class Streams {
   async adopt(log: OrphanLog, plan: string | undefined): Promise<void> {
     const { policy, prices, onEnd, onFault } = this.#options
     const goesOn = plan !== undefined && policy.recovery.max_attempts > 0 && !this.#draining
-    if (!goesOn) return endOrphan(log, prices).then(onEnd, onFault)
     try {
       const history = await log.history()
-      this.#run({ ...(JSON.parse(plan) as Plan), taken: { log, history } })
+      const todo = goesOn ? (JSON.parse(plan) as Plan) : undefined
+      // Its readers went with the replica, and with them the wish for the rest.
+      if (todo && todo.onDisconnect !== 'cancel') return void this.#run({ ...todo, taken: { log, history } })
     } catch (fault) {
       onFault(fault)
     }
+    await endOrphan(log, prices).then(onEnd, onFault)
   }
 
   #admit(): void {

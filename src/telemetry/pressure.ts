@@ -62,11 +62,14 @@ const memoryMaxAgeMs = 100
 const lookEveryMs = 250
 const looks = 4
 /**
+ * The limit is 25 ms unless set: at 5, neighbours on the same processor alone made it refuse, as what they take lengthens
+ * turns, too.
+ *
  * Fewer streams than this may make turns so many times as long. What takes long then is what they do, not how many they
  * are: 128 at full speed make turns of 18 to 25 ms, as reads are full, and lose nothing when others come.
  */
 const crowd = 256
-const fewStreamsFactor = 40
+const fewStreamsFactor = 8
 
 /**
  * Whether turns of the event loop are so long that new streams should be refused; `samples` go from a second ago to now.

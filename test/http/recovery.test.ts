@@ -52,23 +52,28 @@ const faults: Record<string, (at: number) => Scenario> = {
 /** Recorded answers that are whole. Each event but the last is a position at which one can be lost. */
 const whole = [...recordings].filter(([, bytes]) => expectedOf(bytes).whole)
 
-/** The types of the blocks under way, and of all there are, before event number `at`. */
-function blocksBefore(
+/** What there is of the answer before event number `at`. */
+function stateBefore(
   bytes: Buffer,
   at: number,
-): { open: string | undefined; calls: boolean; stopped: boolean; content: boolean } {
+): { open: string | undefined; waits: boolean; stopped: boolean; content: boolean } {
   let open: string | undefined
-  let [calls, stopped, content] = [false, false, false]
+  let [stopped, content] = [false, false]
+  /** Calls without their result. */
+  const calls = new Set<string>()
   for (const event of parseRecording(bytes).slice(0, at)) {
-    if (event.type === 'content_block_start') open = event.content_block.type
-    if (event.type === 'content_block_stop') open = undefined
-    if (event.type === 'content_block_start') calls ||= open === 'tool_use'
-    if (event.type === 'message_delta') stopped = true
+    if (event.type === 'content_block_start') {
+      open = event.content_block.type
+      if (/tool_use$/.test(event.content_block.type)) calls.add(event.content_block.id)
+      calls.delete(event.content_block.tool_use_id)
+    }
     const preamble =
       event.type === 'content_block_start' && ['text', 'thinking'].includes(open ?? '') && !event.content_block.text
+    if (event.type === 'content_block_stop') open = undefined
+    if (event.type === 'message_delta') stopped = true
     if (event.type !== 'message_start' && event.type !== 'ping' && !preamble) content = true
   }
-  return { open, calls, stopped, content }
+  return { open, waits: calls.size > 0, stopped, content }
 }
 
 describe.each(Object.entries(faults))('%s', (_, fault) => {
@@ -83,8 +88,8 @@ describe.each(Object.entries(faults))('%s', (_, fault) => {
       async (at) => {
         const frames = await ask({ recording: name, fail_first: 1, ...fault(at) })
         const terminal = expectWholeJsonStream(frames)
-        const { open, calls, stopped, content } = blocksBefore(bytes, at)
-        const lost = content && !stopped && (calls || (open !== undefined && open !== 'text'))
+        const { open, waits, stopped, content } = stateBefore(bytes, at)
+        const lost = content && !stopped && (waits || (open !== undefined && open !== 'text'))
         const where = `${name} at ${at}`
         if (lost) {
           expect(terminal, where).toMatchObject({ type: 'error', partial: true })

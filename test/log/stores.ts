@@ -114,6 +114,7 @@ export async function openRedisStore(settings: StoreSettings): Promise<TestStore
     maxLifeMs: 60_000,
     sweep: new Sweep(),
     log: { info() {}, warn: (fields) => void warnings.push(JSON.stringify(fields)) },
+    mayTakeOver: () => true,
     adopt: (log) => void adopted.push(log),
     ...settings,
   })

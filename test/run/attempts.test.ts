@@ -119,6 +119,11 @@ it('asks the next model when one cannot answer: not before retries are used up, 
     delayMs: 0,
   })
   expect(nextAttempt(first, outcome('upstream_invalid_request'), models, 0)).toBeUndefined()
+  // Each model is asked once, wherever in the list it stands, and however often.
+  const again = policy({ max_attempts: 0 }, { fallbackModels: ['claude-b', 'claude-a', 'claude-b'] })
+  const second = nextAttempt(first, outcome('upstream_overloaded'), again, 0) as Attempt
+  expect(second.model).toBe('claude-b')
+  expect(nextAttempt(second, outcome('upstream_overloaded'), again, 0)).toBeUndefined()
   expect(nextAttempt(first, outcome('upstream_overloaded', { contentSent: true }), models, 0)).toBeUndefined()
 })
 

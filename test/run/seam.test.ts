@@ -7,6 +7,7 @@ import { snapshot } from '../../src/core/message.ts'
 import { type Partial, partialOf, requestForRest } from '../../src/run/partial.ts'
 import { Seam } from '../../src/run/seam.ts'
 
+const request = { model: 'm', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] }
 const usage = { input_tokens: 11, output_tokens: 22, measured: false } as const
 
 function messageOf(blocks: readonly Block[], cut: (text: string) => string[]): LogEvent[] {
@@ -65,7 +66,7 @@ describe('a seam', () => {
         const all = messageOf(blocks, byWords)
         // Behind some content, and before the end is known.
         const lost = all.slice(0, 2 + (at % (all.length - 3)))
-        const partial = partialOf(lost)
+        const partial = partialOf(lost, request)
         if (!partial) return
         const told = snapshot(lost).message?.content ?? []
         const missing = blocks.slice(told.length)
@@ -92,25 +93,44 @@ describe('a seam', () => {
     )
   })
 
-  it('gives what it holds back when the rest is lost, too', () => {
-    const partial = partialOf(messageOf([{ type: 'text', text: 'One two' }], byWords).slice(0, 3)) as Partial
-    const seam = new Seam(partial, 'quote', () => usage)
-    expect(seam.take(messageOf([{ type: 'text', text: ' two three' }], byWords).slice(0, 4))).toEqual([])
-    expect(seam.rest()).toEqual([new Delta('text', 0, ' two three')])
-    expect(seam.rest()).toEqual([])
+  it('joins the text behind thoughts, behind an empty block, and in a block that nobody ends', () => {
+    const text = 'The quick brown fox jumps over the lazy dog'
+    const lost = messageOf([{ type: 'text', text: 'The quick brown fox' }, searchBlock], byWords).slice(0, -2)
+    const answers: Block[][] = [
+      [thinkingBlock, { type: 'text', text: 'Continuing:\n\nquick brown fox jumps over the lazy dog' }],
+      [
+        { type: 'text', text: '' },
+        { type: 'text', text: 'quick brown fox jumps over the lazy dog' },
+      ],
+    ]
+    for (const blocks of answers) {
+      const seam = new Seam(partialOf(lost, request) as Partial, 'quote', () => usage)
+      const log = [...lost, ...seam.take(messageOf(blocks, byWords))]
+      const said = snapshot(log).message?.content.map((block) => block['text'] ?? '')
+      expect(said?.join('')).toBe(text)
+      expectValid(log)
+    }
+    const open = messageOf([{ type: 'text', text: 'The quick' }], byWords).slice(0, 4)
+    const seam = new Seam(partialOf(open, request) as Partial, 'quote', () => usage)
+    const sloppy = messageOf([{ type: 'text', text: ' brown fox' }], byWords).filter(
+      ({ type }) => type !== 'content_block_stop',
+    )
+    const log = [...open, ...seam.take(sloppy)]
+    expect(snapshot(log).message?.content).toEqual([{ type: 'text', text: 'The quick brown fox' }])
+    expectValid(log)
   })
 
   it('leaves out an answer that is told anew as far as it was there', () => {
     const text = Array.from({ length: 200 }, (_, n) => `word${n}`).join(' ')
     const whole = messageOf([{ type: 'text', text }], byWords)
     const lost = whole.slice(0, 150)
-    const seam = new Seam(partialOf(lost) as Partial, 'quote', () => usage)
+    const seam = new Seam(partialOf(lost, request) as Partial, 'quote', () => usage)
     const log = [...lost, ...whole.flatMap((event) => seam.take([event]))]
     expect(snapshot(log).message?.content).toEqual([{ type: 'text', text }])
   })
 
   it('ends the open text when a call follows instead', () => {
-    const partial = partialOf(messageOf([{ type: 'text', text: 'One two' }], byWords).slice(0, 3)) as Partial
+    const partial = partialOf(messageOf([{ type: 'text', text: 'One two' }], byWords).slice(0, 3), request) as Partial
     const call = { type: 'tool_use', id: 't', name: 'x', input: {} }
     const events = new Seam(partial, 'quote', () => usage).take(messageOf([call], byWords))
     expect(events.slice(0, 3)).toMatchObject([
@@ -127,19 +147,29 @@ describe('what is left of an answer', () => {
     ['a call under way', [{ type: 'text', text: 'a' }, call], 5],
     ['a call that waits for its result', [{ type: 'text', text: 'a' }, call], 6],
     ['thinking under way', [thinkingBlock], 3],
+    ['a tool of the server at work', [{ type: 'server_tool_use', id: 's', name: 'web_search', input: {} }], 3],
     ['a tool of the server under way', [{ type: 'server_tool_use', id: 's', name: 'web_search', input: {} }], 2],
   ])('cannot be gone on with: %s', (_, blocks, events) => {
-    expect(partialOf(messageOf(blocks as Block[], byWords).slice(0, events))).toBeUndefined()
+    expect(partialOf(messageOf(blocks as Block[], byWords).slice(0, events), request)).toBeUndefined()
+  })
+
+  it('cannot be gone on with where each answer begins its JSON anew', () => {
+    const lost = messageOf([{ type: 'text', text: '{"a": 1}' }], byWords).slice(0, 3)
+    for (const more of [
+      { output_config: { format: { type: 'json_schema' } } },
+      { output_format: { type: 'json_schema' } },
+    ]) {
+      expect(partialOf(lost, { ...request, ...more })).toBeUndefined()
+    }
   })
 
   it('needs only its end mark when Claude has said why it stopped', () => {
     const events = messageOf([{ type: 'text', text: 'a' }, call], byWords).slice(0, -1)
-    expect(partialOf(events)?.stopped).toBe(true)
+    expect(partialOf(events, request)?.stopped).toBe(true)
   })
 })
 
 describe('the request for the rest', () => {
-  const request = { model: 'm', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] }
   const partial = (blocks: Block[]): Partial => ({
     blocks,
     openText: blocks.length - 1,

@@ -83,6 +83,11 @@ export class RedisCommands {
     return performance.now() - this.#link.lastUpAt < ms
   }
 
+  /** Redis has been away from here at some time after `time`, as far as this process has lived to see it. */
+  wasAwaySince(time: Date): boolean {
+    return this.#link.backAt > time.getTime()
+  }
+
   /** How long Redis has been within reach, in milliseconds. */
   upFor(now: number): number {
     return this.#link.upSince === undefined ? 0 : now - this.#link.upSince

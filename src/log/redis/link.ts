@@ -71,6 +71,8 @@ export class RedisLink implements Swept {
   /** The commands under way: replies come in order, so the first of them is the oldest. */
   readonly #pending = new Set<{ readonly sentAt: number }>()
   #upSince: number | undefined
+  /** When Redis was last back after it had been away, in milliseconds since the epoch. */
+  backAt = Number.NEGATIVE_INFINITY
   #lastUpAt = Number.NEGATIVE_INFINITY
   #lastComplaint = ''
   #closed = false
@@ -141,6 +143,7 @@ export class RedisLink implements Swept {
     const client = newClient(this.#options.url)
     client.on('error', (error: Error) => this.#complain(error))
     client.on('ready', () => {
+      if (this.#upSince !== undefined) this.backAt = Date.now()
       this.#upSince = performance.now()
       this.#lastComplaint = ''
       this.#options.log.info({}, 'redis is there')

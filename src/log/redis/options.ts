@@ -13,6 +13,8 @@ export interface RedisStoreOptions extends MemoryOptions {
   readonly maxLifeMs: number
   readonly sweep: Sweep
   readonly log: LinkLog
+  /** This process is there for longer: streams of a dead replica may become its own. */
+  mayTakeOver(): boolean
   /**
    * Given the log of a run whose replica died, to go on with or to be brought to an end.
    * @param plan as the run gave it; `undefined` when it did not, or it was too large to be kept

@@ -9,11 +9,13 @@ const atOnce = 32
 const ownLooks = 5
 
 export interface ReaperOptions {
+  /** Streams of others may be taken over: not by a process that is about to end. */
+  mayTakeOver(): boolean
   /** The run of this stream is here. */
   isAtWork(id: string): boolean
   /** The stream is this replica's now; `history` is all of it, `plan` what its run was to do, if that is known. */
   onTakenOver(taken: Takeover, history: readonly LogEvent[], plan: string | undefined): void
-  /** So it is, but some of it is missing. */
+  /** So it is, but some of it is missing: nobody can go on with the rest. */
   onTorn(taken: Takeover): void
 }
 
@@ -35,7 +37,7 @@ export class Reaper {
   async look(now: number): Promise<void> {
     await this.#findStrays()
     // After an outage every lease has run out, and living owners are about to renew theirs.
-    if (this.#commands.upFor(now) < leaseMs) return
+    if (this.#commands.upFor(now) < leaseMs || !this.#options.mayTakeOver()) return
     for (const replica of await this.#commands.otherReplicas()) {
       if ((await this.#commands.leaseOf(replica)) < 0) await this.#inherit(replica)
     }
@@ -67,7 +69,9 @@ export class Reaper {
     if (!taken) return
     const history = await this.#readAll(taken)
     if (history?.length !== taken.n) return this.#options.onTorn(taken)
-    const plan = await this.#plans.take(() => this.#commands.planOf(id))
+    // While Redis was away the owner may have gone on: what its readers had then is nowhere, and must not get other text.
+    const whole = !this.#commands.wasAwaySince(taken.facts.createdAt)
+    const plan = whole ? await this.#plans.take(() => this.#commands.planOf(id)) : undefined
     this.#options.onTakenOver(taken, history, plan)
   }
 

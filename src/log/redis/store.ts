@@ -73,6 +73,7 @@ class RedisStore implements LogStore {
     })
     this.#commands = new RedisCommands(replica, options.prefix, this.#link)
     this.#reaper = new Reaper(this.#commands, {
+      mayTakeOver: () => options.mayTakeOver(),
       isAtWork: (id) => this.#owned.has(id),
       onTakenOver: ({ facts, epoch }, history, plan) => {
         // Redis was set back to before its end: here it is whole.
@@ -81,7 +82,6 @@ class RedisStore implements LogStore {
         void this.#followed.get(facts.id)?.readIfThere()
         options.adopt(log, plan)
       },
-      // Redis lost some of it: nobody can go on with the rest.
       onTorn: ({ facts, epoch }) => void this.#toCut.set(facts.id, epoch),
     })
     this.#timers = [

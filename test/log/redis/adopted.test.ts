@@ -71,6 +71,7 @@ describe.concurrent.for(['durable', 'fast'] as const)('a log that outlives its r
       prefix,
       durability,
       url: chaos.url,
+      mayTakeOver: () => true,
       adopt: (log, plan) => void orphans.set(log.id, { log, plan }),
       ...settings,
     })

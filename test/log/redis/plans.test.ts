@@ -185,6 +185,7 @@ describe('a takeover', () => {
     await redis.command('SADD', keys.replicas, 'dead', 'first', 'second')
     const reaperOf = (commands: RedisCommands, isAtWork: boolean) =>
       new Reaper(commands, {
+        mayTakeOver: () => true,
         isAtWork: () => isAtWork,
         onTakenOver: ({ epoch, n }, history, plan) => taken(epoch, n, history.length, plan),
         onTorn: () => taken('torn'),

@@ -53,6 +53,7 @@ async function twoReplicas(isAtWork = (_: string) => false) {
   const taken: { readonly taken: Takeover; readonly history: readonly LogEvent[] }[] = []
   const onTorn = vi.fn()
   const reaper = new Reaper(living, {
+    mayTakeOver: () => true,
     isAtWork,
     onTakenOver: (takeover, history) => void taken.push({ taken: takeover, history }),
     onTorn,
