@@ -105,11 +105,14 @@ export function parseKeys(text: string, path: string): AccessKey[] {
   throw new KeysFault(`${path}: ${faults.join('; ')}`)
 }
 
-function fromYaml(text: string, path: string): unknown {
+function fromYaml(text: string, path: string): unknown[] {
+  let tree: unknown
   try {
-    const tree = parseYaml(text, { logLevel: 'silent' })
-    return Array.isArray(tree) ? tree : tree?.keys
+    tree = parseYaml(text, { logLevel: 'silent' })
   } catch {
-    throw new KeysFault(`${path}: is neither lines of a name and a SHA-256 nor YAML`)
+    // What the parser says may quote the file: it is no list, either.
   }
+  const list = Array.isArray(tree) ? tree : (tree as { keys?: unknown } | null | undefined)?.keys
+  if (Array.isArray(list)) return list
+  throw new KeysFault(`${path}: holds neither lines of a name and a SHA-256 nor a list of keys in YAML`)
 }

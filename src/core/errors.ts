@@ -176,7 +176,7 @@ export function toSluiceError(thrown: unknown): SluiceError {
   return thrown instanceof SluiceError ? thrown : new SluiceError('internal', { cause: thrown })
 }
 
-const keyShape = /\b(?:(?:sk|pk|key)[-_ ][\w-]{6,}|bearer\s+[^\s"',;()]{6,})/gi
+const keyShape = /\b(?:(?:sk|slk|pk|key)[-_ ][\w-]{6,}|bearer\s+[^\s"',;()]{6,})/gi
 
 /** One line of foreign text made fit to show: no control characters, nothing key-shaped, at most 300 characters. */
 export function sanitize(text: string): string {

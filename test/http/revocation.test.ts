@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -111,6 +113,26 @@ describe('a key that is gone from its file', () => {
     // What was cut off is over, and hers again.
     const again = await readAs(rig, alice, stream)
     expectCut(await again.ended)
+  })
+
+  it('begins nothing that lasts by a request that was let in before and comes to its end after', async () => {
+    const { rig, write } = await startWithFile([alice])
+    const body = JSON.stringify({ prompt: 'hi', model: endless })
+    const request = httpRequest(`${rig.url}/stream`, {
+      method: 'POST',
+      headers: { ...alice.bearer, 'content-type': 'application/json', 'content-length': body.length },
+    })
+    request.write(body.slice(0, 5))
+    // A request of its own, so that the one before it has been let in for sure.
+    expect(await statusOf(rig, alice)).toBe(200)
+    write()
+    rig.app.reloadKeys()
+    request.end(body.slice(5))
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    response.resume()
+    await once(response, 'close')
+    await eventually(() => rig.log.find(({ code }) => code === 'access_revoked'), 5_000)
+    expect([rig.app.streams.live, rig.simulator.requests.length]).toEqual([0, 1])
   })
 
   it('is cut off alone when its principal has another, and what that one began goes on', async () => {
