@@ -14,7 +14,7 @@ RUN npm ci --omit=dev --ignore-scripts
 
 FROM node:24-slim
 # In a container only 0.0.0.0 can be reached from outside it, so Sluice cannot tell whether anything keeps strangers
-# out: it refuses to start until SLUICE_ACCESS__MODE=none is set where the container is run. That is why it is not here.
+# out: it refuses to start until SLUICE_ACCESS__MODE is set where the container is run. That is why it is not here.
 # HOST and PORT win over server.host and server.port of a file.
 ENV NODE_ENV=production HOST=0.0.0.0 PORT=8787
 WORKDIR /app

@@ -1,9 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Config } from './config.ts'
+import { Guesses } from './access/guesses.ts'
+import { Keyring } from './access/keyring.ts'
+import { KeysFault, KeysFile } from './access/keys-file.ts'
+import { type Config, ConfigError } from './config.ts'
 import { describeFault, SluiceError } from './core/errors.ts'
 import type { LogStore } from './core/ports.ts'
 import { Sweep } from './core/sweep.ts'
+import { identifyCallers } from './http/access.ts'
 import { refuseUnderPressure } from './http/admission.ts'
 import { agUiRoutes } from './http/ag-ui.ts'
 import { anthropicRoutes } from './http/anthropic.ts'
@@ -30,6 +34,8 @@ import { anthropicUpstream } from './upstream/anthropic.ts'
 export interface App {
   readonly url: string
   readonly streams: Streams
+  /** Reads the file of access keys again, where there is one. */
+  reloadKeys(): void
   /** Takes no more connections: other processes on this port do. */
   leavePort(): void
   /**
@@ -42,6 +48,8 @@ export interface App {
 /** How long clients get to take the last frames before their connections are cut, in milliseconds. */
 const flushMs = 1_000
 const pollMs = 10
+/** How often the file of access keys is looked at, and whoever has lost access is cut off, in milliseconds. */
+const accessMs = 1_000
 
 /** Always served when `Host` is checked at all: health checks come from inside. */
 const loopbackHosts = ['localhost', '127.0.0.1', '[::1]']
@@ -49,6 +57,7 @@ const loopbackHosts = ['localhost', '127.0.0.1', '[::1]']
 /** Puts the parts together: the only place that knows every adapter. */
 export async function startApp(config: Config, logger: Logger): Promise<App> {
   const { server, upstream } = config
+  const { keyring, file } = openAccess(config, logger)
   const bounds = processBounds(server.workers)
   const { max_connections, ...allowed } = allowanceOf(bounds, shareOf(config.streams, server.workers), (lowered) =>
     logger.warn(lowered, 'limits lowered to what this process can bear'),
@@ -100,6 +109,8 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
   const checksHost = isLoopback(server.host) || server.allowed_hosts.length > 0
   const allowed_hosts = checksHost ? [...loopbackHosts, ...server.allowed_hosts] : []
   const app = await createServer({ ...server, allowed_hosts }, logger)
+  const guesses = new Guesses((address) => logger.warn({ address }, 'too many wrong keys from one address'))
+  identifyCallers(app, keyring && { keyring, guesses })
   refuseUnderPressure(app, pressure)
   // Without `dropMaxConnection` Node passes what one worker cannot take to the next, round and round when all are full.
   Object.assign(app.server, { maxConnections: max_connections, dropMaxConnection: true })
@@ -107,13 +118,25 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
   app.server.on('drop', () => app.server.closeIdleConnections())
   const attacher = new Attacher(limits, sweep, logger)
   healthRoutes(app, streams)
-  openApiRoute(app, routeDescriptions)
+  openApiRoute(app, routeDescriptions, keyring !== undefined)
   streamRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   chatRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   await anthropicRoutes(app, streams, attacher, claude, logger)
   await openaiRoutes(app, streams, attacher, upstream, logger)
   agUiRoutes(app, streams, attacher, { ...upstream, on_disconnect: limits.on_disconnect })
   const url = await app.listen({ host: server.host, port: server.port, backlog: 4096 })
+
+  function cutOff(ring: Keyring): void {
+    streams.revoke((principal) => !ring.knows(principal))
+    attacher.revoke((caller) => !ring.accepts(caller))
+  }
+  // Not only when a key goes: a request may have been let in just before, and be a stream only now.
+  const guard =
+    keyring &&
+    setInterval(() => {
+      file?.look()
+      cutOff(keyring)
+    }, accessMs)
 
   const hurry = new AbortController()
   let closing: Promise<void> | undefined
@@ -127,6 +150,7 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
     await letGo(until)
     await flushed()
     await app.close()
+    clearInterval(guard)
     await store.close()
     await claude.close()
     pressure.close()
@@ -154,12 +178,28 @@ export async function startApp(config: Config, logger: Logger): Promise<App> {
   return {
     url,
     streams,
+    reloadKeys() {
+      file?.reload()
+      if (keyring) cutOff(keyring)
+    },
     leavePort: () => void app.server.close(),
     shutDown() {
       if (closing) hurry.abort()
       closing ??= close()
       return closing
     },
+  }
+}
+
+/** @throws ConfigError when there is a file of keys that cannot be used */
+function openAccess({ access }: Config, log: Logger): { keyring?: Keyring; file?: KeysFile } {
+  if (access.mode !== 'keys') return {}
+  const keyring = new Keyring(access.keys)
+  if (access.keys_file === undefined) return { keyring }
+  try {
+    return { keyring, file: new KeysFile(keyring, access.keys, access.keys_file, log) }
+  } catch (fault) {
+    throw fault instanceof KeysFault ? new ConfigError([`access.keys_file: ${fault.message}`]) : fault
   }
 }
 

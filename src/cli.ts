@@ -4,9 +4,11 @@ import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { hashOf, newKey, principalName } from './access/keyring.ts'
 import type { App } from './app.ts'
 import { type Config, ConfigError, loadConfig, loadSingleConfig } from './config.ts'
 import { describeFault } from './core/errors.ts'
+import { randomText } from './core/random.ts'
 import { configurationExit } from './supervisor.ts'
 import { createLogger, flushLogs } from './telemetry/logger.ts'
 import { Output } from './telemetry/output.ts'
@@ -26,6 +28,7 @@ const help = `Usage: sluice [command]
       --port N            8788 unless given
       --host H            127.0.0.1 unless given
       --defaults QUERY    what to do with requests that do not say, e.g. 'text=200&delay_ms=20'
+  keys new [name]       a new access key for a client, and what to put into the configuration
 
 Settings come from the file that SLUICE_CONFIG names and from the environment; see config/sluice.yaml.
 `
@@ -48,6 +51,7 @@ async function main(args: string[]): Promise<void> {
   const [command = 'serve'] = positionals
   if (values.help) return print(help)
   if (values.version) return print(`${readVersion()}\n`)
+  if (command === 'keys') return keys(positionals.slice(1))
   if (positionals.length > 1) throw new UsageError(`too many words: ${positionals.join(' ')}`)
   if (command === 'serve') return serve()
   if (command === 'demo') return demo()
@@ -75,6 +79,7 @@ async function serve(): Promise<void> {
   const { startApp } = await loadApp()
   const app = await startApp(config, logger)
   logger.info({ url: app.url }, 'listening')
+  onHangUp(config, app.reloadKeys)
   stopOnSignals(app, () => flushLogs(logger))
   stopOnDefects(app, logger)
 }
@@ -82,6 +87,7 @@ async function serve(): Promise<void> {
 /** Serves no streams itself. */
 async function primary(config: Config, logger: Logger): Promise<void> {
   const workers = runWorkers(config, logger)
+  onHangUp(config, workers.reloadKeys)
   onStopSignal(workers.stop)
   const code = await workers.ended
   logger.info({ code }, 'closed')
@@ -95,6 +101,7 @@ async function work(): Promise<void> {
   const { startApp } = await loadApp()
   const app = await startApp(config, logger)
   const stop = stopperOf(app, () => flushLogs(logger))
+  onHangUp(config, app.reloadKeys)
   let draining = false
   function drain(): void {
     if (!draining) stop()
@@ -102,6 +109,7 @@ async function work(): Promise<void> {
   }
   serve(app.url, {
     drain,
+    reloadKeys: app.reloadKeys,
     hurry() {
       drain()
       stop()
@@ -166,6 +174,31 @@ What an answer is like goes into the model name, e.g. "claude-sim?text=500&delay
 ${fields.join('\n')}
 `)
   onStopSignal(() => void simulator.close())
+}
+
+/** Without a file to read again, SIGHUP ends the process as ever. */
+function onHangUp({ access }: Config, reload: () => void): void {
+  if (access.keys_file !== undefined) process.on('SIGHUP', reload)
+}
+
+function keys([verb, name = `client-${randomText(6)}`, ...rest]: string[]): void {
+  if (verb !== 'new' || rest.length > 0) throw new UsageError('the form is: keys new [name]')
+  const checked = principalName.safeParse(name)
+  if (!checked.success) throw new UsageError('a name is 1 to 64 visible ASCII characters')
+  const key = newKey()
+  const sha256 = hashOf(key)
+  print(`The key of ${name}. It is shown this once, and stored nowhere:
+
+  ${key}
+
+For access.keys in the configuration:
+
+  - { name: ${JSON.stringify(name)}, sha256: ${sha256} }
+
+or a line for the file that access.keys_file names:
+
+  ${name} ${sha256}
+`)
 }
 
 function stopOnSignals(app: App, after: () => Promise<void>): void {

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { accessKeys } from './access/keyring.ts'
 import { disconnectPolicies, maxTokens, modelName } from './core/request.ts'
 import { logLevels } from './telemetry/logger.ts'
 
@@ -102,7 +103,9 @@ export const settingsSchema = z.strictObject({
       .default('sluice'),
   }),
   access: section({
-    mode: z.literal('none').optional(),
+    mode: z.enum(['none', 'keys']).optional(),
+    keys: accessKeys.default([]),
+    keys_file: z.string().min(1).optional(),
   }),
   telemetry: section({
     log_level: z.enum(logLevels).default('info'),
@@ -137,8 +140,16 @@ export function contradictions({ server, access, store }: Settings): string[] {
   if (!isLoopback(server.host) && access.mode === undefined) {
     faults.push(
       `server.host: ${server.host} can be reached from other machines, and anybody there could spend your tokens; ` +
-        'write access.mode: none (SLUICE_ACCESS__MODE=none) if something in front of Sluice keeps them out',
+        'write access.mode: keys and give keys to those who may, ' +
+        'or access.mode: none (SLUICE_ACCESS__MODE=none) if something in front of Sluice keeps them out',
     )
+  }
+  const hasKeys = access.keys.length > 0 || access.keys_file !== undefined
+  // Somebody believes that these keys are asked for.
+  if (hasKeys && access.mode !== 'keys')
+    faults.push('access.mode: must be keys where there are any, or nobody needs one')
+  if (!hasKeys && access.mode === 'keys') {
+    faults.push('access.mode: keys without any lets nobody in; make one with `sluice keys new`')
   }
   if (server.headers_timeout_ms > server.request_timeout_ms) {
     faults.push('server.headers_timeout_ms: must not be longer than server.request_timeout_ms, which includes it')

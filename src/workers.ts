@@ -6,24 +6,34 @@ import { Supervisor, signMs, type WorkerEvents, type WorkerProcess } from './sup
 import { processBounds } from './telemetry/bounds.ts'
 
 /** What a primary says to a worker after its configuration. */
-type Order = 'drain' | 'hurry'
+type Order = 'drain' | 'hurry' | 'reloadKeys'
 
 /** Of V8, in its own unit. */
 const MiB = 2 ** 20
 
+export interface Workers {
+  stop(): void
+  /** Has each of them read its file of access keys again. */
+  reloadKeys(): void
+  /** The exit code, once all are gone. */
+  readonly ended: Promise<number>
+}
+
 /**
  * Starts `server.workers` processes that serve behind one port, and watches them; this one only accepts connections and
  * hands them out in turn. Streams last long, so that a fair share of connections is a fair share of the work.
- * @returns the exit code, once all are gone
  */
-export function runWorkers(config: Config, log: Logger): { stop(): void; ended: Promise<number> } {
+export function runWorkers(config: Config, log: Logger): Workers {
   const { workers, drain_ms } = config.server
   cluster.schedulingPolicy = cluster.SCHED_RR
   // Each would take V8's share of the whole memory for its own.
   const heapMiB = Math.max(1, Math.floor(processBounds().oldBytes / workers / MiB))
   cluster.setupPrimary({ execArgv: [...process.execArgv, `--max-old-space-size=${heapMiB}`] })
   const supervisor = new Supervisor({ workers, drainMs: drain_ms, log, start: (on) => startWorker(config, on) })
-  return { stop: () => supervisor.stop(), ended: supervisor.ended }
+  function reloadKeys(): void {
+    for (const worker of Object.values(cluster.workers ?? {})) worker?.send('reloadKeys' satisfies Order)
+  }
+  return { stop: () => supervisor.stop(), reloadKeys, ended: supervisor.ended }
 }
 
 /** The configuration is sent, not read again: its files may say something else by the time that a worker is replaced. */

@@ -1,12 +1,16 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { parse as parseYaml } from 'yaml'
 import { Simulator } from '../src/simulator/server.ts'
+import { type Holder, holder } from './support/access.ts'
 import { eventually, fetchAll, open, parseFrames } from './support/client.ts'
 import { expectWholeJsonStream } from './support/invariants.ts'
+import { startRedis } from './support/redis.ts'
 
 const cli = join(import.meta.dirname, '../src/cli.ts')
 
@@ -109,4 +113,67 @@ it('writes the line of every stream that its end cuts off', async () => {
     .map((line) => JSON.parse(line).message)
   expect(lines.filter((message) => message === 'stream ended')).toHaveLength(200)
   expect(lines.at(-1)).toBe('closed')
+})
+
+describe('keys of clients', () => {
+  async function newKey(...args: string[]) {
+    const { exited, output } = run(['keys', 'new', ...args])
+    expect(await exited).toBe(0)
+    const [, key = ''] = /^ {2}(slk_[\w-]{43})$/m.exec(output.stdout) ?? []
+    const [, name = '', sha256 = ''] = /^ {2}(\S+) ([0-9a-f]{64})$/m.exec(output.stdout) ?? []
+    return { key, name, sha256, output }
+  }
+
+  it('are made once, with what the configuration needs of them', async () => {
+    const { key, name, sha256, output } = await newKey('it:is "me"'.replaceAll(' ', '-'))
+    expect(name).toBe('it:is-"me"')
+    expect(sha256).toBe(createHash('sha256').update(key).digest('hex'))
+    const [yaml = ''] = /^ {2}- \{.*\}$/m.exec(output.stdout) ?? []
+    expect(parseYaml(yaml)).toEqual([{ name, sha256 }])
+    const others = await Promise.all([newKey(), newKey()])
+    expect(new Set([key, ...others.map((each) => each.key)]).size).toBe(3)
+    expect(new Set([name, ...others.map((each) => each.name)]).size).toBe(3)
+  })
+
+  it.each([
+    [['keys']],
+    [['keys', 'old']],
+    [['keys', 'new', 'a b']],
+    [['keys', 'new', 'a', 'b']],
+  ])('are not made by %j', async (args) => {
+    const { exited, output } = run(args)
+    expect(await exited).toBe(64)
+    expect(output.stdout).toBe('')
+  })
+
+  it.each(['0', '2'])('are read again on SIGHUP, by %s workers', async (workers) => {
+    await using redis = workers === '0' ? undefined : await startRedis()
+    const [alice, bob] = [holder('alice'), holder('bob')]
+    const file = join(mkdtempSync(join(tmpdir(), 'sluice-')), 'keys')
+    writeFileSync(file, alice.line)
+    const { child, exited, output } = run([], {
+      ANTHROPIC_API_KEY: 'x',
+      PORT: '0',
+      SLUICE_SERVER__DRAIN_MS: '0',
+      SLUICE_ACCESS__MODE: 'keys',
+      SLUICE_ACCESS__KEYS_FILE: file,
+      ...(redis && { WORKERS: workers, REDIS_URL: redis.url }),
+    })
+    const [, url] = await eventually(() => /"url":"(.+?)"/.exec(output.stdout), 20_000)
+    const statusOf = async ({ bearer }: Holder) => (await fetchAll(`${url}/openapi.json`, { headers: bearer })).status
+    await eventually(async () => (await statusOf(alice)) === 200, 10_000)
+    writeFileSync(file, bob.line)
+    child.kill('SIGHUP')
+    await eventually(() => output.stdout.split('access keys read').length > Math.max(1, Number(workers)), 10_000)
+    expect([await statusOf(alice), await statusOf(bob)]).toEqual([401, 200])
+    child.kill('SIGTERM')
+    expect(await exited).toBe(0)
+  })
+
+  it('must be in a file that can be read', async () => {
+    const env = { ANTHROPIC_API_KEY: 'x', SLUICE_ACCESS__MODE: 'keys', SLUICE_ACCESS__KEYS_FILE: '/nonexistent/keys' }
+    const { exited, output } = run([], env)
+    expect(await exited).toBe(78)
+    expect(output.stderr).toBe('sluice: access.keys_file: /nonexistent/keys: cannot be read (ENOENT)\n')
+  })
 })

@@ -101,3 +101,41 @@ recovery: { max_attempts: 0, prefill_models: [claude-sonnet-4-5*] }
     expect(loadConfig({ SLUICE_RECOVERY__PREFILL_MODELS: model }).recovery.prefill_models).toEqual([model])
   })
 })
+
+describe('access', () => {
+  const sha256 = 'a'.repeat(64)
+  const keys = JSON.stringify([{ name: 'alice', sha256 }])
+
+  it('may be by keys, in the settings or in a file, on any address', () => {
+    const env = { HOST: '0.0.0.0', SLUICE_ACCESS__MODE: 'keys' }
+    expect(loadConfig({ ...env, SLUICE_ACCESS__KEYS: keys }).access.keys).toEqual([{ name: 'alice', sha256 }])
+    expect(loadConfig({ ...env, SLUICE_ACCESS__KEYS_FILE: '/keys' }).access.keys_file).toBe('/keys')
+    expect(loadConfig({ HOST: '0.0.0.0', SLUICE_ACCESS__MODE: 'none' }).access.mode).toBe('none')
+  })
+
+  it.each<[string, Record<string, string>]>([
+    ['keys of nobody', { SLUICE_ACCESS__MODE: 'keys' }],
+    ['keys that are not asked for', { SLUICE_ACCESS__KEYS: keys }],
+    ['keys that are said not to be', { SLUICE_ACCESS__MODE: 'none', SLUICE_ACCESS__KEYS: keys }],
+    ['a file that is not read', { SLUICE_ACCESS__KEYS_FILE: '/keys' }],
+    ['a public address without a word', { HOST: '::' }],
+  ])('is refused with %s', (_, env) => {
+    expect(faultsOf(env)).toEqual([expect.stringMatching(/access\.mode/)])
+  })
+
+  it.each([
+    '[{"name":"alice","sha256":"slk_canary"}]',
+    '[{"name":"alice","slk_canary":1}]',
+    '{"slk_canary":"alice"}',
+    'slk_canary',
+    JSON.stringify([
+      { name: 'slk_canary', sha256 },
+      { name: 'bob', sha256 },
+    ]),
+  ])('is refused with %s, which is not repeated', (text) => {
+    const faults = faultsOf({ SLUICE_ACCESS__MODE: 'keys', SLUICE_ACCESS__KEYS: text })
+    expect(faults.length).toBeGreaterThan(0)
+    expect(faults.join()).toContain('access.keys')
+    expect(faults.join()).not.toContain('slk_canary')
+  })
+})

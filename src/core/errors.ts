@@ -16,6 +16,12 @@ export const errorTable = {
     retryable: false,
     message: 'The resume position is malformed or lies beyond what this stream has sent.',
   },
+  unauthorized: {
+    status: 401,
+    retryable: false,
+    message: 'Send a valid key of this server, as Authorization: Bearer or x-api-key.',
+  },
+  access_revoked: { status: 401, retryable: false, message: 'The key is not valid any more.' },
   origin_not_allowed: {
     status: 403,
     retryable: false,
@@ -48,6 +54,11 @@ export const errorTable = {
     status: 421,
     retryable: false,
     message: 'This Host is not served here. Add it to server.allowed_hosts if it should be.',
+  },
+  too_many_wrong_keys: {
+    status: 429,
+    retryable: false,
+    message: 'Too many wrong keys have come from this address. Check the key, and try again later.',
   },
   headers_too_large: { status: 431, retryable: false, message: 'The request headers are too large.' },
   internal: { status: 500, retryable: true, message: 'Something went wrong inside the proxy.' },
@@ -165,7 +176,7 @@ export function toSluiceError(thrown: unknown): SluiceError {
   return thrown instanceof SluiceError ? thrown : new SluiceError('internal', { cause: thrown })
 }
 
-const keyShape = /\b(?:(?:sk|pk|key)[-_ ][\w-]{6,}|bearer\s+[^\s"',;()]{6,})/gi
+const keyShape = /\b(?:(?:sk|slk|pk|key)[-_ ][\w-]{6,}|bearer\s+[^\s"',;()]{6,})/gi
 
 /** One line of foreign text made fit to show: no control characters, nothing key-shaped, at most 300 characters. */
 export function sanitize(text: string): string {

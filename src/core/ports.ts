@@ -32,6 +32,8 @@ export interface OwnerSignals {
 /** The numbered, append-only events of one run, ended by exactly one terminal event. */
 export interface StreamLog {
   readonly id: string
+  /** Whose it is; empty where nobody is told from anybody. */
+  readonly principal: string
   readonly createdAt: Date
   /** Another process could serve this log from here on. */
   readonly shared: boolean
@@ -74,10 +76,13 @@ export interface Claim {
 export interface NewClaim extends Claim {
   /** Of the stream, as in `LogOptions`. */
   readonly alias?: string | undefined
+  readonly principal?: string | undefined
 }
 
 export interface LogOptions {
   readonly owner: OwnerSignals
+  /** Who has begun it; nobody in particular unless given. */
+  readonly principal?: string | undefined
   /** Another name to find the log by until it is sealed; the latest log of a name has it. */
   readonly alias?: string | undefined
   /** The idempotency key that was claimed for it: it is kept for as long as the key. */

@@ -4,6 +4,7 @@ import type { TerminalEvent, Timing } from './events.ts'
 /** Everything about an ended run that its one log line tells. */
 export interface RunReport {
   readonly stream: string
+  readonly principal: string
   /** Null for what another replica began. */
   readonly requestId: string | null
   readonly model: string | null

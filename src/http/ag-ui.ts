@@ -23,7 +23,8 @@ export function agUiRoutes(
   app.post('/ag-ui', async (request, reply) => {
     const { message, echo, onDisconnect = options.on_disconnect } = read(takeBody(request))
     const key = keyOf(request)
-    const begun = await streams.begin({ request: message, onDisconnect, key, requestId: request.id, echo })
+    const asked = { request: message, key, requestId: request.id, principal: request.caller.principal, echo }
+    const begun = await streams.begin({ ...asked, onDisconnect })
     return attacher.attachWhenOpen(request, reply, begun, { format: agUi })
   })
 }

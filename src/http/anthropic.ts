@@ -49,7 +49,8 @@ export function anthropicRoutes(
       check(messagesBody, asking)
       const { stream, ...body } = asking as MessageRequest & { stream?: boolean }
       const message: MessageRequest = { ...body, ...dialectOf(request) }
-      const asked = { request: message, key: keyOf(request), requestId: request.id }
+      const { principal } = request.caller
+      const asked = { request: message, principal, key: keyOf(request), requestId: request.id }
       const begun = await streams.begin({ ...asked, onDisconnect: 'cancel' })
       if (stream) return attacher.attachWhenOpen(request, reply, begun, { format: anthropic })
       // Read as a stream all the same: a long answer would outlast any limit on a silent connection to Claude.

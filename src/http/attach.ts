@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Caller } from '../access/keyring.ts'
 import { describeFault, SluiceError } from '../core/errors.ts'
 import { type DoneEvent, isTerminal } from '../core/events.ts'
 import type { Format, SmoothUnit } from '../core/format.ts'
@@ -53,10 +54,13 @@ export class Attacher {
   readonly #sweep: Sweep
   readonly #log: HttpLog
   /** Who is connected, and whether they come back by themselves. */
-  readonly #open = new Map<Connection, { readonly raw: ServerResponse; readonly returns: boolean }>()
+  readonly #open = new Map<
+    Connection,
+    { readonly raw: ServerResponse; readonly returns: boolean; readonly caller: Caller }
+  >()
 
-  /** How to end the waiting of those who want whole answers. */
-  readonly #collecting = new Set<(error: SluiceError) => void>()
+  /** How to end the waiting of those who want whole answers, and who they are. */
+  readonly #collecting = new Map<(error: SluiceError) => void, Caller>()
 
   constructor(options: AttachOptions, sweep: Sweep, log: HttpLog) {
     this.#options = options
@@ -108,7 +112,7 @@ export class Attacher {
     }
     reply.raw.on('close', leave)
     if (reply.request.raw.socket.destroyed) leave()
-    this.#collecting.add(reject)
+    this.#collecting.set(reject, reply.request.caller)
     try {
       skip()
       await ended
@@ -171,7 +175,14 @@ export class Attacher {
 
   /** Tells them that they wait in vain. */
   failCollecting(error: SluiceError): void {
-    for (const reject of this.#collecting) reject(error)
+    for (const reject of this.#collecting.keys()) reject(error)
+  }
+
+  /** Ends what clients get whose key is not valid any more; the streams may be others' as well. */
+  revoke(isRevoked: (caller: Caller) => boolean): void {
+    const error = new SluiceError('access_revoked')
+    for (const [connection, { caller }] of this.#open) if (isRevoked(caller)) connection.fail(error)
+    for (const [reject, caller] of this.#collecting) if (isRevoked(caller)) reject(error)
   }
 
   /** Connections that wait for more than this process has of their streams. */
@@ -195,7 +206,7 @@ export class Attacher {
       onFault: (fault) =>
         this.#log.error({ request_id: request.id, stream: log.id, fault: describeFault(fault) }, 'connection failed'),
     })
-    this.#open.set(connection, { raw, returns: comesBack(request, format) })
+    this.#open.set(connection, { raw, returns: comesBack(request, format), caller: request.caller })
     let alive = true
     const gone = () => {
       alive = false

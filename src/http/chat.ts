@@ -27,6 +27,7 @@ export function chatRoutes(
       request: message,
       onDisconnect: chosen.on_disconnect ?? options.on_disconnect,
       requestId: request.id,
+      principal: request.caller.principal,
       key: keyOf(request),
       alias: chatId,
       echo: continues === undefined ? {} : { message_id: continues },
@@ -36,7 +37,7 @@ export function chatRoutes(
 
   // The client asks this whenever a page with `resume` opens, mostly in vain, and wants the answer from its start.
   app.get<{ Params: { id: string } }>('/api/chat/:id/stream', async (request, reply) => {
-    const log = await streams.findLive(request.params.id)
+    const log = await streams.findLive(request.params.id, request.caller.principal)
     if (!log) return reply.code(204).header('cache-control', 'no-store').send()
     const { smooth } = reader.attachment(request.query)
     return attacher.attach(request, reply, log, { format: aiSdk, smooth })

@@ -92,7 +92,7 @@ export const routeDescriptions: readonly RouteDescription[] = [
     body: runAgentInput,
     success: eventStream,
   },
-  { method: 'get', path: '/healthz', summary: 'The process answers', success: json },
-  { method: 'get', path: '/readyz', summary: 'New streams are taken', success: json },
+  { method: 'get', path: '/healthz', summary: 'The process answers', open: true, success: json },
+  { method: 'get', path: '/readyz', summary: 'New streams are taken', open: true, success: json },
   { method: 'get', path: '/openapi.json', summary: 'This', success: json },
 ]

@@ -1,13 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import type { Streams } from '../run/streams.ts'
 
-/** Some load balancers probe with HEAD. */
-const head = { exposeHeadRoute: true }
+/** Some load balancers probe with HEAD, and none has a key. */
+const probed = { exposeHeadRoute: true, config: { open: true } }
 
 /** `/healthz`: the process answers. `/readyz`: it takes new streams. */
 export function healthRoutes(app: FastifyInstance, streams: Streams): void {
-  app.get('/healthz', head, async (_request, reply) => reply.header('cache-control', 'no-store').send({ status: 'ok' }))
-  app.get('/readyz', head, async (_request, reply) => {
+  app.get('/healthz', probed, async (_request, reply) =>
+    reply.header('cache-control', 'no-store').send({ status: 'ok' }),
+  )
+  app.get('/readyz', probed, async (_request, reply) => {
     const status = streams.draining ? 'draining' : 'ready'
     return reply
       .code(streams.draining ? 503 : 200)

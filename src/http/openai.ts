@@ -21,7 +21,8 @@ export function openaiRoutes(
   return withErrorShape(app, log, errorShape, (scope) => {
     scope.post('/v1/chat/completions', async (request, reply) => {
       const { message, echo, stream } = openaiRequest(takeBody(request), defaults)
-      const asked = { request: message, key: keyOf(request), requestId: request.id, echo }
+      const { principal } = request.caller
+      const asked = { request: message, principal, key: keyOf(request), requestId: request.id, echo }
       const begun = await streams.begin({ ...asked, onDisconnect: 'cancel' })
       if (stream) return attacher.attachWhenOpen(request, reply, begun, { format: openai })
       const answer = await attacher.collect(reply, begun)

@@ -9,6 +9,8 @@ export interface RouteDescription {
   /** With OpenAPI's braces: `/streams/{id}`. */
   readonly path: string
   readonly summary: string
+  /** Asks nobody for a key. */
+  readonly open?: true
   readonly query?: z.ZodType
   readonly body?: z.ZodType
   /** Request headers by their names in lower case. */
@@ -17,22 +19,35 @@ export interface RouteDescription {
   readonly success: Readonly<Record<number, 'application/json' | 'text/event-stream' | 'nothing'>>
 }
 
-/** `/openapi.json`, from the schemas that the routes themselves check with. */
-export function openApiRoute(app: FastifyInstance, routes: readonly RouteDescription[]): void {
-  const document = openApiDocument(routes)
+/**
+ * `/openapi.json`, from the schemas that the routes themselves check with.
+ * @param asksForKeys on every route that is not open
+ */
+export function openApiRoute(app: FastifyInstance, routes: readonly RouteDescription[], asksForKeys: boolean): void {
+  const document = openApiDocument(routes, asksForKeys)
   app.get('/openapi.json', async () => document)
 }
 
 /** @see https://spec.openapis.org/oas/v3.1.1 */
-function openApiDocument(routes: readonly RouteDescription[]): object {
+function openApiDocument(routes: readonly RouteDescription[], asksForKeys: boolean): object {
   const paths: Record<string, Record<string, object>> = {}
   for (const route of routes) paths[route.path] = { ...paths[route.path], [route.method]: operation(route) }
   return {
     openapi: '3.1.1',
     info: { title: 'Sluice', version: '1', description: "Claude's streams as Server-Sent Events." },
     paths,
-    components: { schemas: { Frame: jsonSchema(frameSchema), Error: jsonSchema(errorSchema) } },
+    ...(asksForKeys && { security: Object.keys(securitySchemes).map((name) => ({ [name]: [] })) }),
+    components: {
+      schemas: { Frame: jsonSchema(frameSchema), Error: jsonSchema(errorSchema) },
+      ...(asksForKeys && { securitySchemes }),
+    },
   }
+}
+
+/** Either will do. */
+const securitySchemes = {
+  bearer: { type: 'http', scheme: 'bearer' },
+  apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
 }
 
 const errorSchema = z.strictObject({
@@ -44,7 +59,7 @@ const errorSchema = z.strictObject({
   }),
 })
 
-function operation({ path, summary, query, headers, body, success }: RouteDescription): object {
+function operation({ path, summary, open, query, headers, body, success }: RouteDescription): object {
   const responses: Record<string, object> = {
     default: { description: 'A failure', content: content('application/json', { $ref: '#/components/schemas/Error' }) },
   }
@@ -54,6 +69,7 @@ function operation({ path, summary, query, headers, body, success }: RouteDescri
   }
   return {
     summary,
+    ...(open && { security: [] }),
     parameters: [...pathParameters(path), ...parameters(query, 'query'), ...parameters(headers, 'header')],
     ...(body && { requestBody: { required: true, content: content('application/json', jsonSchema(body)) } }),
     responses,

@@ -130,6 +130,8 @@ function sendError(
   const { status, body } = shape(error, request.id)
   const waiting =
     error.retryable && (status === 429 || status === 503 || status === 529) ? standardRetryAfterMs : undefined
+  // RFC 9110 wants it on every 401.
+  if (status === 401) reply.header('www-authenticate', 'Bearer')
   const retryAfterMs = error.retryAfterMs ?? waiting
   if (retryAfterMs !== undefined) reply.header('retry-after', retryAfterSeconds(retryAfterMs))
   // Both big SDKs ask this before their own table of statuses, which would send again what cannot go well.

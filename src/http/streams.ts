@@ -37,8 +37,8 @@ export function streamRoutes(
     const view = viewOf(chosen)
     const { progress } = chosen
     const key = keyOf(request)
-    const onDisconnect = options.on_disconnect
-    const { log, run } = await streams.begin({ request: message, onDisconnect, progress, key, requestId: request.id })
+    const asked = { request: message, principal: request.caller.principal, key, requestId: request.id, progress }
+    const { log, run } = await streams.begin({ ...asked, onDisconnect: options.on_disconnect })
     // The headers name the stream: it should be there by then.
     await run?.logged
     // EventSource takes any status but 200 as final, so what happens from here on is told in the stream.
@@ -50,19 +50,20 @@ export function streamRoutes(
   app.get<{ Params: { id: string } }>('/streams/:id', async (request, reply) => {
     const { id } = request.params
     const { after, ...chosen } = read.attachment(request.query)
-    if (wantsJson(request)) return reply.header('cache-control', 'no-store').send(await describe(await known(id)))
+    if (wantsJson(request))
+      return reply.header('cache-control', 'no-store').send(await describe(await known(request, id)))
     const position = () => requestedPosition(headerOf(request, 'last-event-id'), after, id)
     return resume(request, reply, id, viewOf(chosen), position)
   })
 
   app.delete<{ Params: { id: string } }>('/streams/:id', async (request) => {
-    const log = await known(request.params.id)
+    const log = await known(request, request.params.id)
     await log.stop()
     return { id: log.id, status: (await log.terminal())?.type ?? 'running' }
   })
 
-  async function known(id: string): Promise<StreamLog> {
-    const log = await streams.find(id)
+  async function known({ caller }: FastifyRequest, id: string): Promise<StreamLog> {
+    const log = await streams.find(id, caller.principal)
     if (!log) throw new SluiceError('stream_not_found')
     return log
   }
@@ -76,7 +77,7 @@ export function streamRoutes(
     position: () => number | undefined,
   ) {
     try {
-      const log = await known(id)
+      const log = await known(request, id)
       const view = { ...chosen, after: position() }
       if (view.after && (await checkPosition(log, view)) === 'at end') return reply.code(204).send()
       return attacher.attach(request, reply, log, view)
@@ -101,6 +102,7 @@ export function streamPost(streams: Streams, attacher: Attacher, options: Stream
       request: message,
       onDisconnect,
       progress: chosen.progress,
+      principal: request.caller.principal,
       key: keyOf(request),
       requestId: request.id,
     })

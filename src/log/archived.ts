@@ -7,18 +7,23 @@ const LF = 0x0a
 /** Bytes decoded at a time, and one event more. */
 const readBytes = 64 * 1024
 
+/** What does not change about a log. */
+export type ArchivedFacts = Pick<StreamLog, 'id' | 'principal' | 'createdAt'>
+
 /**
- * A finished log: its id, a number and bytes outside the heap. A server holds tens of thousands of these, and what they
+ * A finished log: its id, its principal, a number and bytes outside the heap. A server holds tens of thousands of these, and what they
  * hold on the heap the garbage collector looks at each time: in the shape of live logs they stall it for 100 ms.
  */
 export class ArchivedLog implements StreamLog {
   readonly id: string
+  readonly principal: string
   readonly #createdAt: number
   readonly #lines: Buffer
 
   /** @param lines events as `encodeEvent` writes them, the terminal one last, with line breaks between them */
-  constructor(id: string, createdAt: Date, lines: Buffer) {
+  constructor({ id, principal, createdAt }: ArchivedFacts, lines: Buffer) {
     this.id = id
+    this.principal = principal
     this.#createdAt = createdAt.getTime()
     this.#lines = lines
   }

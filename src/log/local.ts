@@ -1,7 +1,7 @@
 import type { SluiceError } from '../core/errors.ts'
 import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Cursor, LogReader } from '../core/ports.ts'
-import { ArchivedLog } from './archived.ts'
+import { type ArchivedFacts, ArchivedLog } from './archived.ts'
 import { EventLines, Reader } from './lines.ts'
 
 export interface LocalLogSignals {
@@ -91,8 +91,8 @@ export class LocalLog {
     return this.#events.all()
   }
 
-  archived(id: string, createdAt: Date): ArchivedLog {
-    return new ArchivedLog(id, createdAt, this.#events.toLines())
+  archived(facts: ArchivedFacts): ArchivedLog {
+    return new ArchivedLog(facts, this.#events.toLines())
   }
 
   #wakeAll(): void {

@@ -7,6 +7,7 @@ import { LocalLog } from './local.ts'
 /** A live log: its events, and the run that writes them. */
 export class MemoryLog implements StreamLog {
   readonly id: string
+  readonly principal: string
   readonly alias: string | undefined
   readonly key: string | undefined
   readonly createdAt: Date
@@ -17,8 +18,10 @@ export class MemoryLog implements StreamLog {
   readonly local: LocalLog
   #owner: OwnerSignals | undefined
 
-  constructor(id: string, { owner, alias, key }: LogOptions, createdAt: Date, onGrown: (log: MemoryLog) => void) {
+  constructor(id: string, options: LogOptions, createdAt: Date, onGrown: (log: MemoryLog) => void) {
+    const { owner, principal = '', alias, key } = options
     this.id = id
+    this.principal = principal
     this.createdAt = createdAt
     this.alias = alias
     this.key = key
@@ -122,7 +125,7 @@ export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions):
 
   /** Readers that are at it keep the log they have. */
   function archive(log: MemoryLog, terminal: TerminalEvent): void {
-    const archived = log.local.archived(log.id, log.createdAt)
+    const archived = log.local.archived(log)
     bytes += archived.bytes - log.counted
     logs.set(log.id, archived)
     dropAlias(log)

@@ -33,6 +33,8 @@ export interface Plan {
 }
 
 export interface RunOptions extends Plan {
+  /** Whose the stream is; empty where nobody is told from anybody. */
+  readonly principal: string
   /** Of its stream; a new one unless given. */
   readonly id?: string | undefined
   /** The idempotency key that was claimed for that id. */

@@ -32,6 +32,7 @@ export async function endOrphan(log: StreamLog, prices: ReadonlyMap<string, Pric
   await log.append([terminal])
   return {
     stream: log.id,
+    principal: log.principal,
     requestId: null,
     model,
     terminal,

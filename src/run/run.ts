@@ -47,9 +47,9 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
     this.#ledger = options.taken ? ledgerOf(options.taken) : new Ledger(performance.now())
     this.logged = this.#logging.promise
     this.opened = this.#opening.promise
-    const { id = newStreamId(), key, alias, taken } = options
+    const { id = newStreamId(), principal, key, alias, taken } = options
     const plan = context.policy.recovery.max_attempts > 0 ? () => JSON.stringify(planOf(options)) : undefined
-    this.log = taken?.log ?? context.store.create(id, { owner: this, key, alias, plan })
+    this.log = taken?.log ?? context.store.create(id, { owner: this, principal, key, alias, plan })
     this.#answer = new Answer(this, context, options, this.#ledger)
     taken?.log.own(this)
     context.sweep.due(this, this.#dueAt())
@@ -78,9 +78,9 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
     this.#end({ error: new SluiceError('replica_lost', { reason: 'fenced' }) })
   }
 
-  /** Ends the run because the process has to. */
-  async shutDown(): Promise<void> {
-    this.#end({ error: new SluiceError('shutting_down') })
+  /** Ends the run for a reason that lies in none of what it does. */
+  async fail(error: SluiceError): Promise<void> {
+    this.#end({ error })
     await Promise.allSettled([this.ended])
   }
 
@@ -156,6 +156,7 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
     this.#opening.resolve(terminal.type === 'error' ? failure : undefined)
     return {
       stream: log.id,
+      principal: log.principal,
       requestId: this.#options.requestId,
       model: answer.attempt.model,
       terminal,

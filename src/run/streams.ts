@@ -65,19 +65,21 @@ export class Streams {
    * is not held any more, `store_unavailable` when nobody can tell
    */
   async begin(options: RunOptions): Promise<Begun> {
-    const { key, request, alias } = options
-    if (key === undefined) return begunBy(this.start(options))
+    const { principal, request } = options
+    const alias = nameOf(principal, options.alias)
+    const key = nameOf(principal, options.key)
+    if (key === undefined) return begunBy(this.start({ ...options, alias }))
     this.#admit()
     const id = newStreamId()
     const fingerprint = fingerprintOf(request)
     this.#claiming++
     try {
-      const earlier = await this.#options.store.claim(key, { id, fingerprint, alias })
+      const earlier = await this.#options.store.claim(key, { id, fingerprint, alias, principal })
       // Whoever asks again finds it lost, and the key free.
       if (!earlier && this.#drained) throw new SluiceError('shutting_down', { retryAfterMs: 1_000 })
-      if (!earlier) return begunBy(this.#run({ ...options, id }))
+      if (!earlier) return begunBy(this.#run({ ...options, id, key, alias }))
       if (earlier.fingerprint !== fingerprint) throw new SluiceError('key_reused')
-      const log = await this.#options.store.find(earlier.id)
+      const log = await this.find(earlier.id, principal)
       if (!log) throw new SluiceError('resume_unavailable')
       return { log, run: undefined }
     } finally {
@@ -97,7 +99,8 @@ export class Streams {
       const history = await log.history()
       const todo = goesOn ? (JSON.parse(plan) as Plan) : undefined
       // Its readers went with the replica, and with them the wish for the rest.
-      if (todo && todo.onDisconnect !== 'cancel') return void this.#run({ ...todo, taken: { log, history } })
+      if (todo && todo.onDisconnect !== 'cancel')
+        return void this.#run({ ...todo, principal: log.principal, taken: { log, history } })
     } catch (fault) {
       onFault(fault)
     }
@@ -127,12 +130,22 @@ export class Streams {
     if (this.#live.size + this.#claiming === 0) this.#onIdle()
   }
 
-  find(id: string): Promise<StreamLog | undefined> {
-    return this.#options.store.find(id)
+  /** Another principal's stream is as good as none: not even that it is there is anybody's business. */
+  async find(id: string, principal: string): Promise<StreamLog | undefined> {
+    const log = await this.#options.store.find(id)
+    return log?.principal === principal ? log : undefined
   }
 
-  findLive(alias: string): Promise<StreamLog | undefined> {
-    return this.#options.store.findLive(alias)
+  async findLive(alias: string, principal: string): Promise<StreamLog | undefined> {
+    const log = await this.#options.store.findLive(nameOf(principal, alias))
+    return log?.principal === principal ? log : undefined
+  }
+
+  /** Ends the live runs of principals who have been let in and are not any more. */
+  revoke(isRevoked: (principal: string) => boolean): void {
+    for (const run of this.#live) {
+      if (isRevoked(run.log.principal)) void run.fail(new SluiceError('access_revoked'))
+    }
   }
 
   /** Refuses new runs from now on. */
@@ -153,13 +166,18 @@ export class Streams {
     clearTimeout(timer)
     this.#drained = true
     // A run that cannot end must not keep the process from ending.
-    const forced = Promise.all([...this.#live].map((run) => run.shutDown()))
+    const forced = Promise.all([...this.#live].map((run) => run.fail(new SluiceError('shutting_down'))))
     await Promise.race([forced, delay(endMs)])
   }
 }
 
 function begunBy(run: Run): Begun {
   return { log: run.log, run }
+}
+
+/** Clients choose keys and aliases, and two principals may choose the same. No principal holds a blank: none can clash. */
+function nameOf<T extends string | undefined>(principal: string, name: T): T {
+  return (name === undefined || principal === '' ? name : `${principal} ${name}`) as T
 }
 
 /** Tells one request from another without keeping it. */

@@ -48,6 +48,7 @@ export function logRun(logger: Logger, report: RunReport): void {
   const { terminal, failure, timing } = report
   const fields = {
     stream: report.stream,
+    ...(report.principal !== '' && { principal: report.principal }),
     request_id: report.requestId,
     model: report.model,
     status: terminal.type,

@@ -11,6 +11,7 @@ afterAll(close)
 
 interface Names {
   readonly id?: string
+  readonly principal?: string
   readonly alias?: string
   readonly key?: string
 }
@@ -69,6 +70,22 @@ describe.each(places)('logs $name', ({ open }) => {
     expect((await reader.findLive(alias))?.id).toBe(third.id)
     await third.append([stopped])
     expect(await reader.findLive(alias)).toBeUndefined()
+  })
+
+  it('keep whose they are, live and ended, with a key and without', async () => {
+    const id = newStreamId()
+    const key = newKey()
+    expect(await writer.claim(key, { id, fingerprint: 'print', principal: 'bob' })).toBeUndefined()
+    const all = [
+      [await begin(writer, { principal: 'alice' }), 'alice'],
+      [await begin(writer, { id, key, principal: 'bob' }), 'bob'],
+      [await begin(writer), ''],
+    ] as const
+    for (const [log, principal] of all) {
+      expect([log.principal, (await reader.find(log.id))?.principal]).toEqual([principal, principal])
+      await log.append([text(1), done])
+      expect([log.principal, (await reader.find(log.id))?.principal]).toEqual([principal, principal])
+    }
   })
 
   it('have no other name once they were begun and ended in one batch', async () => {

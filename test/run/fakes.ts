@@ -143,7 +143,7 @@ export function newStreams(options: Partial<StreamsOptions> = {}): TestStreams {
 export function asked(options: Partial<RunOptions> & { readonly prompt?: string } = {}): RunOptions {
   const { prompt = 'Hello?', ...rest } = options
   const request = { model: 'claude-test', max_tokens: 100, messages: [{ role: 'user', content: prompt }] }
-  return { request: request as MessageRequest, onDisconnect: 'finish', requestId: 'r', ...rest }
+  return { request: request as MessageRequest, principal: '', onDisconnect: 'finish', requestId: 'r', ...rest }
 }
 
 /** Lets Claude end every answer, and waits for the runs. */

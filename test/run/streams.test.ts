@@ -60,8 +60,8 @@ describe('admission', () => {
         retryAfterMs: 1_000,
       })
     }
-    expect(await all.streams.find(log.id)).toBe(log)
-    expect(await all.streams.findLive('chat')).toBe(log)
+    expect(await all.streams.find(log.id, '')).toBe(log)
+    expect(await all.streams.findLive('chat', '')).toBe(log)
     await eventually(() => all.upstream.answers.length === 1)
     await complete(all)
   })
@@ -100,7 +100,12 @@ describe('a key', () => {
     const { log } = await all.streams.begin(asked({ key: 'key', alias: 'chat', prompt: 'secret' }))
     const [key, claimed] = claim.mock.calls[0] ?? []
     expect(key).toBe('key')
-    expect(claimed).toEqual({ id: log.id, alias: 'chat', fingerprint: expect.stringMatching(/^[\w-]{43}$/) })
+    expect(claimed).toEqual({
+      id: log.id,
+      principal: '',
+      alias: 'chat',
+      fingerprint: expect.stringMatching(/^[\w-]{43}$/),
+    })
     await eventually(() => all.upstream.answers.length === 1)
     await complete(all)
   })

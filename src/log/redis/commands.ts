@@ -7,6 +7,7 @@ import type { RedisLink } from './link.ts'
 /** What does not change about a stream. */
 export interface StreamFacts {
   readonly id: string
+  readonly principal: string
   readonly createdAt: Date
   /** Redis' names of its idempotency key and its alias; empty for none. */
   readonly key: string
@@ -44,6 +45,7 @@ export interface Reading extends Standing {
   /** The last event before this epoch. */
   readonly began: number
   readonly owner: string
+  readonly principal: string
   readonly createdAt: Date
   readonly batches: readonly { readonly last: number; readonly events: readonly LogEvent[] }[]
 }
@@ -95,7 +97,7 @@ export class RedisCommands {
 
   /** @returns where the log is when the batch does not follow on it; `undefined` when there is no log */
   async append(facts: StreamFacts, batch: Batch): Promise<'ok' | Standing | undefined> {
-    const { id, key, alias } = facts
+    const { id, key, alias, principal } = facts
     const { keys, replica } = this
     const meta = keys.meta(id)
     const inboxes = Array.from(batch.followers, keys.inbox).join(' ')
@@ -103,7 +105,7 @@ export class RedisCommands {
     const { epoch, first, last, lines, state, ttlMs, freesKey, plan } = batch
     const created = facts.createdAt.getTime()
     const place = [epoch, first, last].map(String)
-    const rest = [state, freesKey ? 'free' : '', key, alias, inboxes, plan]
+    const rest = [state, freesKey ? 'free' : '', key, alias, inboxes, plan, principal]
     const args = [id, replica, String(created), String(ttlMs), ...place, lines, ...rest]
     const reply = await this.#link.send((client) => client.appendBatch(names, args))
     if (reply === 'ok') return 'ok'
@@ -114,10 +116,10 @@ export class RedisCommands {
 
   /** @returns what the key stood for before, if it did */
   async claim(facts: StreamFacts, fingerprint: string, ttlMs: number, keyTtlMs: number): Promise<Claim | undefined> {
-    const { id, key, alias } = facts
+    const { id, key, alias, principal } = facts
     const names = [key, this.keys.meta(id), this.keys.owned(this.replica), alias || key]
     const created = String(facts.createdAt.getTime())
-    const args = [id, this.replica, created, String(ttlMs), fingerprint, String(keyTtlMs), key, alias]
+    const args = [id, this.replica, created, String(ttlMs), fingerprint, String(keyTtlMs), key, alias, principal]
     const earlier = await this.#link.send((client) => client.claimKey(names, args))
     const [earlierId, earlierFingerprint = ''] = earlier?.split(' ') ?? []
     return earlierId === undefined ? undefined : { id: earlierId, fingerprint: earlierFingerprint }
@@ -129,8 +131,9 @@ export class RedisCommands {
     const names = [keys.meta(id), keys.lease(owner), keys.owned(owner), keys.owned(replica)]
     const reply = await this.#link.send((client) => client.takeOver(names, [id, owner, replica]))
     if (!reply) return undefined
-    const [epoch, n, key = '', alias = '', created] = reply
-    return { epoch: Number(epoch), n: Number(n), facts: { id, key, alias, createdAt: new Date(Number(created)) } }
+    const [epoch, n, key, alias, created, principal] = reply
+    const texts = { key: key ?? '', alias: alias ?? '', principal: principal ?? '' }
+    return { epoch: Number(epoch), n: Number(n), facts: { id, ...texts, createdAt: new Date(Number(created)) } }
   }
 
   /** What the run of a live stream is to do, if that is known. */
@@ -150,14 +153,15 @@ export class RedisCommands {
     const args = [String(after), String(batchesPerRead)]
     const reply = await this.#link.send((client) => client.readBatches(names, args))
     if (!reply) return undefined
-    const [epoch, began, n, state = '', owner = '', created, ...entries] = reply
+    const [epoch, began, n, state, owner, created, principal, ...entries] = reply
     const batches = []
     for (let at = 0; at < entries.length; at += 2) {
       const events = (entries[at + 1] as string).split('\n').map(decodeEvent)
       batches.push({ last: Number.parseInt(entries[at] as string, 10), events })
     }
     const numbers = { epoch: Number(epoch), began: Number(began), n: Number(n) }
-    return { ...numbers, state, owner, createdAt: new Date(Number(created)), batches }
+    const texts = { state: state ?? '', owner: owner ?? '', principal: principal ?? '' }
+    return { ...numbers, ...texts, createdAt: new Date(Number(created)), batches }
   }
 
   async idOfAlias(alias: string): Promise<string | undefined> {

@@ -21,6 +21,7 @@ const stopAskMs = 1_000
 /** A log that another replica writes, as far as it has been read from Redis: its readers here share one copy. */
 export class FollowedLog implements StreamLog {
   readonly id: string
+  readonly principal: string
   readonly createdAt: Date
   readonly local: LocalLog
   readonly #commands: RedisCommands
@@ -42,6 +43,7 @@ export class FollowedLog implements StreamLog {
    */
   constructor(id: string, reading: Reading, commands: RedisCommands, local?: LocalLog) {
     this.id = id
+    this.principal = reading.principal
     this.createdAt = reading.createdAt
     this.#owner = reading.owner
     this.#epoch = reading.epoch

@@ -37,6 +37,7 @@ const eventsPerBatch = 512
 /** A log whose run is in this process. Readers here are fed from memory; Redis has a copy for everybody else. */
 export class OwnedLog implements OrphanLog {
   readonly id: string
+  readonly principal: string
   readonly createdAt: Date
   readonly epoch: number
   readonly memory: MemoryLog
@@ -57,6 +58,7 @@ export class OwnedLog implements OrphanLog {
   /** @param memory holds what Redis has, and nothing else yet */
   constructor(memory: MemoryLog, commands: RedisCommands, options: OwnedOptions, plan = '') {
     this.id = memory.id
+    this.principal = memory.principal
     this.createdAt = memory.createdAt
     this.epoch = options.epoch
     this.memory = memory
@@ -158,8 +160,7 @@ export class OwnedLog implements OrphanLog {
 
   #batch(events: readonly LogEvent[]): Batch {
     const last = this.#stored + events.length
-    const end = events.at(-1)
-    const terminal = end && isTerminal(end) ? end : undefined
+    const terminal = events.slice(-1).find(isTerminal)
     const { facts, retentionMs, keyTtlMs, lifeMs } = this.#options
     const freesKey = terminal !== undefined && cameToNothing(terminal, last - 1)
     const keptMs = facts.key !== '' && !freesKey ? keyTtlMs : retentionMs

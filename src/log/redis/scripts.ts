@@ -18,7 +18,7 @@ local now = redis.call('HMGET', KEYS[1], 'epoch', 'n', 'state', 'began')
 if not now[1] then
   if first ~= 1 then return 'gone' end
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'began', 0, 'n', 0, 'state', 'live', 'owner', replica,
-    'created', created, 'key', ARGV[11], 'alias', ARGV[12])
+    'created', created, 'key', ARGV[11], 'alias', ARGV[12], 'principal', ARGV[15])
   redis.call('SADD', KEYS[3], id)
   if ARGV[12] ~= '' then redis.call('SET', KEYS[4], id, 'PX', ttl) end
   now = {epoch, '0', 'live', '0'}
@@ -55,7 +55,7 @@ local earlier = redis.call('GET', KEYS[1])
 if earlier then return earlier end
 redis.call('SET', KEYS[1], id .. ' ' .. ARGV[5], 'PX', ARGV[6])
 redis.call('HSET', KEYS[2], 'epoch', 1, 'began', 0, 'n', 0, 'state', 'live', 'owner', replica,
-  'created', created, 'key', ARGV[7], 'alias', ARGV[8])
+  'created', created, 'key', ARGV[7], 'alias', ARGV[8], 'principal', ARGV[9])
 redis.call('PEXPIRE', KEYS[2], ttl)
 redis.call('SADD', KEYS[3], id)
 if ARGV[8] ~= '' then redis.call('SET', KEYS[4], id, 'PX', ttl) end
@@ -65,11 +65,11 @@ return false
 /**
  * Makes this replica the owner of a stream whose owner is dead. A replica may also take over from itself: a stream that
  * it began without knowing, because the reply was lost.
- * @returns the new epoch, the last event, the key, the alias, created; nothing when there is nothing to take over
+ * @returns the new epoch, the last event, the key, the alias, created, the principal; nothing when there is nothing to take over
  */
 const takeOverScript = `
 local id, owner, replica = ARGV[1], ARGV[2], ARGV[3]
-local now = redis.call('HMGET', KEYS[1], 'epoch', 'n', 'state', 'owner', 'key', 'alias', 'created')
+local now = redis.call('HMGET', KEYS[1], 'epoch', 'n', 'state', 'owner', 'key', 'alias', 'created', 'principal')
 if now[3] ~= 'live' or now[4] ~= owner then
   redis.call('SREM', KEYS[3], id)
   return false
@@ -79,7 +79,7 @@ local epoch = tonumber(now[1]) + 1
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'began', now[2], 'owner', replica)
 redis.call('SREM', KEYS[3], id)
 redis.call('SADD', KEYS[4], id)
-return {tostring(epoch), now[2], now[5], now[6], now[7]}
+return {tostring(epoch), now[2], now[5], now[6], now[7], now[8]}
 `
 
 /** Forgets a replica, unless it has come back meanwhile. */
@@ -102,10 +102,10 @@ return 1
 
 /**
  * Reads the state of a stream and the batches after event `ARGV[1]`, at most `ARGV[2]` of them, in one moment.
- * @returns epoch, `began`, last event, state, owner, created, then last event and lines of each batch, flat
+ * @returns epoch, `began`, last event, state, owner, created, principal, then last event and lines of each batch, flat
  */
 const readScript = `
-local now = redis.call('HMGET', KEYS[1], 'epoch', 'began', 'n', 'state', 'owner', 'created')
+local now = redis.call('HMGET', KEYS[1], 'epoch', 'began', 'n', 'state', 'owner', 'created', 'principal')
 if not now[1] then return false end
 if tonumber(now[3]) > tonumber(ARGV[1]) then
   for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])) do
@@ -130,8 +130,8 @@ function script<Reply>(source: string) {
 export const scripts = {
   appendBatch: script<string>(appendScript),
   claimKey: script<string | null>(claimScript),
-  takeOver: script<[epoch: string, n: string, key: string, alias: string, created: string] | null>(takeOverScript),
+  takeOver: script<(string | null)[] | null>(takeOverScript),
   forgetReplica: script<number>(forgetScript),
   cut: script<number>(cutScript),
-  readBatches: script<string[] | null>(readScript),
+  readBatches: script<(string | null)[] | null>(readScript),
 }

@@ -95,16 +95,16 @@ class RedisStore implements LogStore {
     return this.#memory.full
   }
 
-  async claim(key: string, { id, fingerprint, alias }: NewClaim): Promise<Claim | undefined> {
-    const facts = this.#facts(id, { key, alias })
+  async claim(key: string, { id, fingerprint, ...names }: NewClaim): Promise<Claim | undefined> {
+    const facts = this.#facts(id, { key, ...names })
     const { keyTtlMs } = this.#options
     const earlier = await orUnavailable(this.#commands.claim(facts, fingerprint, this.#lifeMs, keyTtlMs))
     if (!earlier) this.#claimed.set(id, facts)
     return earlier
   }
 
-  create(id: string, { owner, alias, key, plan }: LogOptions): StreamLog {
-    const facts = this.#claimed.get(id) ?? this.#facts(id, { alias, key })
+  create(id: string, { owner, plan, ...names }: LogOptions): StreamLog {
+    const facts = this.#claimed.get(id) ?? this.#facts(id, names)
     this.#claimed.delete(id)
     const log = this.#open(facts, 1, [], this.#options.durability === 'durable' ? this.#plans.admit(id, plan) : '')
     log.own(owner)
@@ -136,16 +136,16 @@ class RedisStore implements LogStore {
     return this.#options.maxLifeMs + this.#options.retentionMs + marginMs
   }
 
-  #facts(id: string, { key, alias }: Pick<LogOptions, 'key' | 'alias'>): StreamFacts {
+  #facts(id: string, { principal = '', key, alias }: Omit<LogOptions, 'owner' | 'plan'>): StreamFacts {
     const { keys } = this.#commands
     const names = { key: key === undefined ? '' : keys.key(key), alias: alias === undefined ? '' : keys.alias(alias) }
-    return { id, createdAt: new Date(), ...names }
+    return { id, principal, createdAt: new Date(), ...names }
   }
 
   #open(facts: StreamFacts, epoch: number, history: readonly LogEvent[], plan?: string): OwnedLog {
-    const { id, key, createdAt } = facts
+    const { id, principal, key, createdAt } = facts
     const owner = { onReaders: () => log.tellReaders(), async onStop() {}, onFenced() {} }
-    const memory = this.#memory.create(id, { owner, key: key || undefined }, createdAt)
+    const memory = this.#memory.create(id, { owner, principal, key: key || undefined }, createdAt)
     memory.append(history)
     const options = {
       ...this.#options,
@@ -169,9 +169,9 @@ class RedisStore implements LogStore {
     // Its readers here go on with what its new owner writes.
     this.#owned.delete(log.id)
     this.#memory.forget(log.id)
-    const { id, epoch, createdAt } = log
-    const known = { epoch, began: 0, n: log.memory.local.length, state: 'live', owner: '', createdAt, batches: [] }
-    this.#followed.set(id, new FollowedLog(id, known, this.#commands, log.memory.local))
+    const { id, epoch, principal, createdAt, memory } = log
+    const written = { epoch, began: 0, n: memory.local.length, state: 'live', owner: '', batches: [] }
+    this.#followed.set(id, new FollowedLog(id, { ...written, principal, createdAt }, this.#commands, memory.local))
   }
 
   async #follow(id: string): Promise<FollowedLog | undefined> {

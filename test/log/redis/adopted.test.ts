@@ -95,7 +95,7 @@ describe.concurrent.for(['durable', 'fast'] as const)('a log that outlives its r
   /** A log of 1 + 10 events with a plan, all of it stored. */
   async function begin(prefix: string, { store }: Replica) {
     const run = new HeardRun()
-    const log = store.create(newStreamId(), { owner: run, plan: () => 'the plan' })
+    const log = store.create(newStreamId(), { owner: run, principal: 'alice', plan: () => 'the plan' })
     await log.append([start])
     await log.append(texts(10))
     await eventually(async () => (await storedOf(redis, prefix, log.id)).length === 11, takenMs)
@@ -116,6 +116,7 @@ describe.concurrent.for(['durable', 'fast'] as const)('a log that outlives its r
     await second.die()
     const { log: again, plan } = await eventually(() => last.orphans.get(log.id), takenMs)
     expect(plan).toBe(planThere)
+    expect([adopted.principal, again.principal]).toEqual(['alice', 'alice'])
     again.own(new HeardRun())
     await again.append(texts(5, 15))
     await again.append([done])

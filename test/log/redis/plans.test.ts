@@ -162,7 +162,7 @@ describe('a plan that Redis cannot take', () => {
 })
 
 describe('a takeover', () => {
-  const factsOf = (id: string): StreamFacts => ({ id, createdAt: new Date(), key: '', alias: '' })
+  const factsOf = (id: string): StreamFacts => ({ id, principal: '', createdAt: new Date(), key: '', alias: '' })
 
   function send(commands: RedisCommands, facts: StreamFacts, epoch: number, first: number, options: object = {}) {
     const batch = { lines: encodeEvent(text(first)), state: 'live', ttlMs: 60_000, freesKey: false, followers: [] }

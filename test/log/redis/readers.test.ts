@@ -33,7 +33,7 @@ async function owned() {
   })
   const log: OwnedLog = new OwnedLog(memory, commands, {
     ...times,
-    facts: { id, createdAt: memory.createdAt, key: '', alias: '' },
+    facts: { id, principal: '', createdAt: memory.createdAt, key: '', alias: '' },
     epoch: 1,
     durable: true,
     turns: new Turns(1),

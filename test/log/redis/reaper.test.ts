@@ -18,7 +18,7 @@ beforeAll(async () => {
 })
 afterAll(() => redis.close())
 
-const factsOf = (id: string): StreamFacts => ({ id, createdAt: new Date(), key: '', alias: '' })
+const factsOf = (id: string): StreamFacts => ({ id, principal: '', createdAt: new Date(), key: '', alias: '' })
 
 /** Sends a batch as the owner of that epoch would: again, when no word of it came in time. */
 async function send(commands: RedisCommands, id: string, epoch: number, first: number, events: readonly LogEvent[]) {
