@@ -45,14 +45,14 @@ export function eventOpening(kind: DeltaKind, index: number): string {
   return `{"type":"content_block_delta","index":${index},"delta":{"type":"${type}","${field}":"`
 }
 
-/** Blocks beyond this are rare, and their number is upstream's to choose: nothing is kept for them. */
+/** Blocks beyond these are rare, and their number is upstream's to choose: nothing is kept for them. */
 const maxKnownBlocks = 64
 
 /** Remembers what `make` gives for each kind and block: what comes before a payload is the same for all deltas of a block. */
 export function perBlock(make: (kind: DeltaKind, index: number) => string): (kind: DeltaKind, index: number) => string {
   const known: Record<DeltaKind, string[]> = { text: [], thinking: [], input_json: [] }
   return (kind, index) => {
-    if (index >= maxKnownBlocks) return make(kind, index)
+    if (index < 0 || index >= maxKnownBlocks) return make(kind, index)
     known[kind][index] ??= make(kind, index)
     return known[kind][index]
   }

@@ -62,18 +62,16 @@ export class Answer {
   /** @returns why the answer is not whole; `undefined` when it is */
   async complete(): Promise<SluiceError | undefined> {
     let failure = await this.#first()
+    let told = failure
     while (failure && !this.#run.ending) {
       const next = this.#next(failure)
       if (!next) break
       this.attempt = next
-      const before = failure
-      failure = await this.#try(before)
-      if (!failure || !next.mode || !isRequestsFault(failure)) continue
-      // Another request than the client's was refused: what it should hear of is why that one was made.
-      this.failedAttempts.push(failure.code)
-      return before
+      failure = await this.#try(failure)
+      // When another request than the client's is refused, what it should hear of is why that one was made.
+      if (!failure || !next.mode || !isRequestsFault(failure)) told = failure
     }
-    return failure
+    return told
   }
 
   async #first(): Promise<SluiceError | undefined> {

@@ -201,6 +201,29 @@ it('does not ask twice for what may be under way: only where the operator says s
   expect(again.simulator.requests).toHaveLength(2)
 })
 
+it('tells of the failure that made it ask, not of the refusal of what it asked', async () => {
+  const frames = jsonFrames(await ask({ text: 40, reset_at: 20, prefill: 0 }, old))
+  expect(frames.at(-1)).toMatchObject({
+    type: 'error',
+    partial: true,
+    error: { code: 'upstream_truncated', retryable: true },
+  })
+})
+
+it('passes over a model that Claude does not know, and ends with the first failure when no model can answer', async () => {
+  const unknown = sim({ status: 404 })
+  const fallbacks = (models: string) =>
+    startRig({ env: { ...env, SLUICE_RETRY__MAX_ATTEMPTS: '0', SLUICE_UPSTREAM__FALLBACK_MODELS: models } })
+  const good = sim({ text: 7 })
+  const own = await fallbacks(`${unknown},${good}`)
+  const frames = jsonFrames(await ask({ status: 529 }, own))
+  expect(frames[1]).toMatchObject({ type: 'recovery', model: good, attempt: 3 })
+  expect(frames.at(-1)).toMatchObject({ type: 'done' })
+  const none = await fallbacks(unknown)
+  const { status, body } = await fetchAll(`${none.url}/stream`, { body: { prompt: 'hi', model: sim({ status: 529 }) } })
+  expect([status, JSON.parse(body).error.code]).toEqual([503, 'upstream_overloaded'])
+})
+
 it('asks the next model when one cannot answer, and shows it', async () => {
   const fallback = sim({ text: 7 })
   const own = await startRig({

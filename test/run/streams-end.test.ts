@@ -169,6 +169,20 @@ describe('a log whose run is gone', () => {
     expect(all.reports).toMatchObject([{ stream: 's_orphan', requestId: 'r', failedAttempts: ['replica_lost'] }])
   })
 
+  it.each([
+    ['its readers went with it', '{"request":{"model":"m","messages":[]},"onDisconnect":"cancel","requestId":"r"}', 0],
+    ['its plan cannot be read', 'of another version', 1],
+  ])('ends as lost when %s', async (_, plan, faults) => {
+    const policy = { ...noRecovery, recovery: { max_attempts: 1, prefill_models: [] } }
+    const all = newStreams({ policy })
+    const log = orphanOf(all.store.create('s_orphan', { owner: nobody }))
+    await log.append([start, ...(decode(lostBody) as LogEvent[])])
+    await all.streams.adopt(log, plan)
+    expect(await log.terminal()).toMatchObject({ type: 'error', error: { code: 'replica_lost' }, partial: true })
+    expect(all.faults).toHaveLength(faults)
+    expect(all.upstream.answers).toEqual([])
+  })
+
   it('and cannot be ended is told of', async () => {
     const all = newStreams({ store: failing((type) => type === 'error') })
     await all.streams.adopt(orphanOf(all.store.create('s_orphan', { owner: nobody })), undefined)

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Random, seeded } from '../support/random.ts'
+import type { Random } from '../support/random.ts'
 import { type Reader, readStream, startReader } from '../support/reader.ts'
 import type { Replica } from '../support/replica.ts'
 import { judge, spokenText, textOf } from '../support/transcript.ts'
 import { outcomeOf, type Rig, startRig, startStream } from './rig.ts'
-import { complain, histogram, newTally, note, percentiles, type Tally, type Trial } from './trial.ts'
+import { killInRounds, killSome, type Round } from './rounds.ts'
+import { complain, newTally, note, percentiles, type Tally, type Trial } from './trial.ts'
 
 const replicas = 6
 /** They die at the same moment. */
@@ -18,20 +19,9 @@ export const heals: Trial = {
   count: 100,
   async run(options) {
     const tally = newTally()
-    const outcomes: string[] = []
-    const waits: number[] = []
     await using rig = await startRig({ mode: 'redis', replicas, env: { SLUICE_RECOVERY__MAX_ATTEMPTS: '1' } })
-    for (let round = options.from; tally.trials < options.count; round++) {
-      const random = seeded(`${options.seed}/heals/${round}`)
-      const deaths = Math.min(killsAtOnce, options.count - tally.trials)
-      const ended = await playRound(rig, random, round, deaths, tally)
-      tally.trials += deaths
-      outcomes.push(...ended.map(({ outcome }) => outcome))
-      waits.push(...ended.map(({ waited }) => waited))
-      process.stderr.write(`${tally.trials} kills\n`)
-    }
-    tally.more['streams_of_the_killed'] = histogram(outcomes)
-    tally.more['ms_without_a_frame'] = percentiles(waits)
+    const ended = await killInRounds(heals.name, options, killsAtOnce, tally, (round) => playRound(rig, round, tally))
+    tally.more['ms_without_a_frame'] = percentiles(ended.map(({ waited }) => waited))
     return tally
   },
 }
@@ -45,7 +35,8 @@ interface Stream {
   readonly readers: readonly Reader[]
 }
 
-async function playRound(rig: Rig, random: Random, round: number, deaths: number, tally: Tally) {
+async function playRound(rig: Rig, played: Round, tally: Tally) {
+  const { random, round } = played
   const owners = [...rig.replicas]
   const streams = await Promise.all(
     owners.flatMap((owner) =>
@@ -56,11 +47,7 @@ async function playRound(rig: Rig, random: Random, round: number, deaths: number
   )
   // All answers are under way, and none is at its end.
   await delay(random.between(300, 1_500))
-  const victims = new Set<Replica>()
-  while (victims.size < deaths) victims.add(random.pick(owners))
-  for (const victim of victims) rig.removeReplica(victim)
-  await Promise.all([...victims].map((victim) => victim.kill()))
-  const replaced = Promise.all([...victims].map(() => rig.addReplica()))
+  const { victims, replaced } = await killSome(rig, owners, played)
   const judged = await Promise.all(streams.map((stream) => judgeStream(rig, stream, victims.has(stream.owner), tally)))
   await replaced
   return judged.filter(({ killed }) => killed)

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Random, seeded } from '../support/random.ts'
+import type { Random } from '../support/random.ts'
 import { type Reader, readStream, startReader } from '../support/reader.ts'
 import type { Replica } from '../support/replica.ts'
 import { formatNames, judge, judgeText, terminalOf, textOf } from '../support/transcript.ts'
 import { outcomeOf, type Rig, startRig, startStream } from './rig.ts'
-import { complain, histogram, newTally, note, noteCalls, percentiles, type Tally, type Trial } from './trial.ts'
+import { killInRounds, killSome, type Round } from './rounds.ts'
+import { complain, newTally, note, noteCalls, percentiles, type Tally, type Trial } from './trial.ts'
 
 const replicas = 6
 /** They die at the same moment. */
@@ -20,30 +21,11 @@ export const kills: Trial = {
   count: 200,
   async run(options) {
     const tally = newTally()
-    const outcomes: string[] = []
-    const waits: number[] = []
     await using rig = await startRig({ mode: 'redis', replicas })
-    for (let round = options.from; tally.trials < options.count; round++) {
-      const random = seeded(`${options.seed}/kills/${round}`)
-      const deaths = Math.min(killsAtOnce, options.count - tally.trials)
-      const ended = await playRound({ rig, random, round, deaths, tally })
-      tally.trials += deaths
-      outcomes.push(...ended.map(({ outcome }) => outcome))
-      waits.push(...ended.flatMap(({ wait }) => wait ?? []))
-      process.stderr.write(`${tally.trials} kills\n`)
-    }
-    tally.more['streams_of_the_killed'] = histogram(outcomes)
-    tally.more['ms_from_kill_to_end'] = percentiles(waits)
+    const ended = await killInRounds(kills.name, options, killsAtOnce, tally, (round) => playRound(rig, round, tally))
+    tally.more['ms_from_kill_to_end'] = percentiles(ended.flatMap(({ wait }) => wait ?? []))
     return tally
   },
-}
-
-interface Round {
-  readonly rig: Rig
-  readonly random: Random
-  readonly round: number
-  readonly deaths: number
-  readonly tally: Tally
 }
 
 interface Stream {
@@ -56,7 +38,8 @@ interface Stream {
 }
 
 /** Starts streams everywhere, kills some replicas, starts others instead, and judges what all readers got. */
-async function playRound({ rig, random, round, deaths, tally }: Round) {
+async function playRound(rig: Rig, played: Round, tally: Tally) {
+  const { random, round } = played
   const owners = [...rig.replicas]
   const starts = owners.flatMap((owner) =>
     Array.from({ length: streamsPerReplica }, (_, n) =>
@@ -65,12 +48,7 @@ async function playRound({ rig, random, round, deaths, tally }: Round) {
   )
   const streams = await Promise.all(starts)
   await delay(random.between(0, 2_500))
-  const victims = new Set<Replica>()
-  while (victims.size < deaths) victims.add(random.pick(owners))
-  const killedAt = performance.now()
-  for (const victim of victims) rig.removeReplica(victim)
-  await Promise.all([...victims].map((victim) => victim.kill()))
-  const replaced = Promise.all([...victims].map(() => rig.addReplica()))
+  const { victims, killedAt, replaced } = await killSome(rig, owners, played)
   const judged = streams.map(async (stream) => {
     const killed = victims.has(stream.owner)
     const { outcome, endedAt } = await judgeStream(rig, stream, killed, tally)

@@ -219,6 +219,29 @@ describe('a takeover', () => {
     expect(await redis.command('EXISTS', keys.alias('chat'))).toBe(0)
   })
 
+  it('has no plan where Redis was away meanwhile: readers of the dead owner may have had more', async () => {
+    const { keys, dead, first } = await replicas()
+    await redis.command('SADD', keys.replicas, 'dead', 'first')
+    const before = { ...factsOf(newStreamId()), createdAt: new Date(Date.now() - 1_000) }
+    const after = factsOf(newStreamId())
+    await send(dead, before, 1, 1, { plan: 'the plan' })
+    await send(dead, after, 1, 1, { plan: 'the plan' })
+    vi.spyOn(first, 'wasAwaySince').mockImplementation((time) => time.getTime() === before.createdAt.getTime())
+    const plans = new Map<string, string | undefined>()
+    await new Reaper(first, {
+      mayTakeOver: () => true,
+      isAtWork: () => true,
+      onTakenOver: ({ facts }, _, plan) => void plans.set(facts.id, plan),
+      onTorn: () => {},
+    }).look(performance.now() + leaseMs)
+    expect(plans).toEqual(
+      new Map([
+        [before.id, undefined],
+        [after.id, 'the plan'],
+      ]),
+    )
+  })
+
   it('does without a plan where there is none', async () => {
     const { dead, first } = await replicas()
     const facts = factsOf(newStreamId())

@@ -46,14 +46,14 @@ function sendOnce(commands: RedisCommands, id: string, epoch: number, first: num
   })
 }
 
-async function twoReplicas(isAtWork = (_: string) => false) {
+async function twoReplicas(isAtWork = (_: string) => false, mayTakeOver = () => true) {
   const prefix = newPrefix()
   const dead = await testCommands(redis.url, prefix, 'dead')
   const living = await testCommands(redis.url, prefix, 'living')
   const taken: { readonly taken: Takeover; readonly history: readonly LogEvent[] }[] = []
   const onTorn = vi.fn()
   const reaper = new Reaper(living, {
-    mayTakeOver: () => true,
+    mayTakeOver,
     isAtWork,
     onTakenOver: (takeover, history) => void taken.push({ taken: takeover, history }),
     onTorn,
@@ -83,6 +83,17 @@ describe('the reaper', () => {
     expect(await redis.command('EXISTS', keys.owned('dead'))).toBe(0)
     expect(taken).toHaveLength(70)
     expect(onTorn).not.toHaveBeenCalled()
+  })
+
+  it('takes over nothing while its process is about to end', async () => {
+    let ends = true
+    const { dead, look, taken } = await twoReplicas(undefined, () => !ends)
+    await send(dead, newStreamId(), 1, 1, [start])
+    await look()
+    expect(taken).toEqual([])
+    ends = false
+    await look()
+    expect(taken).toHaveLength(1)
   })
 
   it('leaves alone who lives, what has ended, and everybody for a while after an outage', async () => {
