@@ -11,7 +11,7 @@ const env = {
   SLUICE_RECOVERY__MAX_ATTEMPTS: '1',
   SLUICE_RETRY__MAX_ATTEMPTS: '2',
   SLUICE_RETRY__BUDGET_FLOOR: '1000000',
-  SLUICE_TIMEOUTS__SILENCE_MS: '60',
+  SLUICE_TIMEOUTS__SILENCE_MS: '150',
 }
 
 let rig: Rig
@@ -191,7 +191,7 @@ it('gives up where it may not go on: a second loss, a call under way, recovery o
 })
 
 it('does not ask twice for what may be under way: only where the operator says so', async () => {
-  const clocks = { ...env, SLUICE_TIMEOUTS__HEADERS_MS: '60' }
+  const clocks = { ...env, SLUICE_TIMEOUTS__HEADERS_MS: '500' }
   const own = await startRig({ env: clocks })
   expect(jsonFrames(await ask({ headers_ms: 5_000 }, own)).length).toBe(0)
   expect(own.simulator.requests).toHaveLength(1)
