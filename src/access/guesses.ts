@@ -1,25 +1,29 @@
-import { isIPv6 } from 'node:net'
+import { networkOf } from '../core/address.ts'
 
-/** So many wrong keys may come from one address in this time, in milliseconds. */
+/** So many wrong keys may come from one address in this time. */
 const maxGuesses = 20
+/** In milliseconds. */
 const windowMs = 60_000
 /** Addresses remembered; beyond it the one whose time is over first is forgotten. */
 const maxAddresses = 10_000
 
-/** Counts wrong keys by the address that they come from. */
+/** Counts wrong keys, or what else somebody tries in vain, by the address that they come from. */
 export class Guesses {
   readonly #onTooMany: (address: string) => void
   readonly #now: () => number
+  readonly #max: number
   /** By the beginning of their time, as they were added. */
   readonly #windows = new Map<string, { readonly until: number; count: number }>()
 
   /**
    * @param onTooMany an address has to wait from now on
    * @param now in milliseconds
+   * @param max how many of them are borne from one address
    */
-  constructor(onTooMany: (address: string) => void, now = () => performance.now()) {
+  constructor(onTooMany: (address: string) => void, now = () => performance.now(), max = maxGuesses) {
     this.#onTooMany = onTooMany
     this.#now = now
+    this.#max = max
   }
 
   get size(): number {
@@ -42,20 +46,12 @@ export class Guesses {
       this.#forgetOldest()
     }
     window.count++
-    if (window.count === maxGuesses + 1) this.#onTooMany(network)
-    return window.count > maxGuesses ? window.until - now : undefined
+    if (window.count === this.#max + 1) this.#onTooMany(network)
+    return window.count > this.#max ? window.until - now : undefined
   }
 
   #forgetOldest(): void {
     const [oldest] = this.#windows.keys()
     if (this.#windows.size > maxAddresses && oldest !== undefined) this.#windows.delete(oldest)
   }
-}
-
-/** Whoever has one IPv6 address has the 2^64 beside it as well. */
-function networkOf(address: string): string {
-  if (!isIPv6(address) || address.includes('.')) return address
-  const [head = [], tail = []] = address.split('::').map((part) => part.split(':').filter((group) => group !== ''))
-  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => '0')
-  return [...head, ...zeros, ...tail].slice(0, 4).join(':')
 }

@@ -1,16 +1,8 @@
 import { createHmac, hash, randomBytes } from 'node:crypto'
 import { z } from 'zod'
+import type { Caller } from '../core/caller.ts'
 import { randomText } from '../core/random.ts'
-
-/** Who sends a request. */
-export interface Caller {
-  /** Whose streams are his, whichever of his keys he comes with; empty where nobody is told from anybody. */
-  readonly principal: string
-  /** Stands for the key that he came with; good for nothing but asking whether it is still valid. */
-  readonly key: string
-}
-
-export const anybody: Caller = { principal: '', key: '' }
+import type { Authenticator } from './authenticator.ts'
 
 export const principalName = z.string().regex(/^[\x21-\x7e]{1,64}$/, 'must be 1 to 64 visible ASCII characters')
 
@@ -22,8 +14,9 @@ const accessKey = z.strictObject(
       .string('must be the SHA-256 of the key')
       .regex(/^[0-9a-f]{64}$/i, 'must be the SHA-256 of the key, 64 hexadecimal digits')
       .toLowerCase(),
+    tickets_for_others: z.boolean('must be true or false').optional(),
   },
-  'must hold name and sha256, and nothing else',
+  'must hold name and sha256, at most tickets_for_others besides, and nothing else',
 )
 
 export const accessKeys = z.array(accessKey, 'must be a list of keys').refine(
@@ -49,34 +42,53 @@ export function hashOf(key: string): string {
  * lookup takes depends on nothing that a client could choose or compute, so it tells nothing, and it takes the same with
  * ten keys or ten thousand. `timingSafeEqual` over all of them would be as safe, and cost every request all keys.
  */
-export class Keyring {
-  readonly #secret = randomBytes(32)
+export class Keyring implements Authenticator {
+  readonly refusal = 'unauthorized'
+  readonly #secret: Buffer
   #callers = new Map<string, Caller>()
   #principals = new Set<string>()
+  /** Had a key here, and have none now. */
+  readonly #former = new Set<string>()
+  #speaksForOthers = false
 
-  constructor(keys: readonly AccessKey[] = []) {
+  /** @param secret the same on all processes that are to know one another's tickets */
+  constructor(keys: readonly AccessKey[] = [], secret: Buffer = randomBytes(32)) {
+    this.#secret = secret
     this.replace(keys)
   }
 
   /** From now on these are valid and no others. */
   replace(keys: readonly AccessKey[]): void {
-    const callers = keys.map(({ name, sha256 }): Caller => ({ principal: name, key: this.#blinded(sha256) }))
+    const callers = keys.map(
+      ({ name, sha256, tickets_for_others }): Caller => ({
+        principal: name,
+        key: this.#blinded(sha256),
+        ...(tickets_for_others && { speaksForOthers: true }),
+      }),
+    )
+    for (const principal of this.#principals) this.#former.add(principal)
     this.#callers = new Map(callers.map((caller) => [caller.key, caller]))
     this.#principals = new Set(keys.map(({ name }) => name))
+    for (const principal of this.#principals) this.#former.delete(principal)
+    this.#speaksForOthers = callers.some(({ speaksForOthers }) => speaksForOthers)
   }
 
   find(key: string): Caller | undefined {
     return this.#callers.get(this.#blinded(hashOf(key)))
   }
 
-  /** The key that he came with is still valid. */
-  accepts({ key }: Caller): boolean {
-    return this.#callers.has(key)
+  /** The key that he came with, or that a ticket was made for him with, is still valid. */
+  accepts({ principal, key }: Pick<Caller, 'principal' | 'key'>): boolean {
+    const holder = this.#callers.get(key)
+    const isValid = holder !== undefined && (holder.principal === principal || holder.speaksForOthers === true)
+    // Whoever is spoken for is somebody again.
+    if (isValid) this.#former.delete(principal)
+    return isValid
   }
 
-  /** Has a valid key. */
+  /** Has a valid key, or may be somebody that the holder of one speaks for. */
   knows(principal: string): boolean {
-    return this.#principals.has(principal)
+    return this.#principals.has(principal) || (this.#speaksForOthers && !this.#former.has(principal))
   }
 
   #blinded(sha256: string): string {

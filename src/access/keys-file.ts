@@ -1,5 +1,6 @@
-import { readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { parse as parseYaml } from 'yaml'
+import { FileWatch } from '../core/file-watch.ts'
 import { type AccessKey, accessKeys, type Keyring } from './keyring.ts'
 
 /** Why a list of keys cannot be used; quotes nothing of it. */
@@ -16,9 +17,7 @@ export class KeysFile {
   readonly #settled: readonly AccessKey[]
   readonly #path: string
   readonly #log: KeysFileLog
-  /** The file as it was read last, and as the last look saw it. */
-  #read = ''
-  #seen = ''
+  readonly #watch: FileWatch
 
   /**
    * @param keys that are valid whatever the file says
@@ -29,6 +28,7 @@ export class KeysFile {
     this.#settled = keys
     this.#path = path
     this.#log = log
+    this.#watch = new FileWatch(path)
     this.#load()
   }
 
@@ -48,17 +48,12 @@ export class KeysFile {
    * moment, is a list of fewer keys. To be called now and then.
    */
   look(): void {
-    const stamp = stampOf(this.#path)
-    const isSettled = stamp === this.#seen
-    this.#seen = stamp
-    if (isSettled && stamp !== this.#read) this.reload()
+    if (this.#watch.look()) this.reload()
   }
 
   /** @returns how many keys there are */
   #load(): number {
-    // Taken before: what changes meanwhile is a change.
-    this.#read = stampOf(this.#path)
-    this.#seen = this.#read
+    this.#watch.mark()
     const keys = parseKeys(readKeys(this.#path), this.#path)
     const all = accessKeys.safeParse([...this.#settled, ...keys])
     if (!all.success) throw new KeysFault(`${this.#path}: holds a key that access.keys holds as well`)
@@ -75,15 +70,11 @@ function readKeys(path: string): string {
   }
 }
 
-function stampOf(path: string): string {
-  const stats = statSync(path, { throwIfNoEntry: false })
-  return stats ? `${stats.ino} ${stats.mtimeMs} ${stats.size}` : 'none'
-}
-
-const keyLine = /^(\S+)[ \t]+([0-9a-f]{64})$/i
+const keyLine = /^(\S+)[ \t]+([0-9a-f]{64})(?:[ \t]+(tickets_for_others))?$/i
 
 /**
- * Reads keys from lines of `<name> <sha256>`, or from YAML: a list of `name` and `sha256`, also under `keys`.
+ * Reads keys from lines of `<name> <sha256>`, with or without `tickets_for_others` behind, or from YAML: a list of
+ * objects with these fields, also under `keys`.
  * @throws KeysFault, also when there is nothing: an empty file is one that is being written, `[]` means nobody
  */
 export function parseKeys(text: string, path: string): AccessKey[] {
@@ -94,7 +85,7 @@ export function parseKeys(text: string, path: string): AccessKey[] {
   if (lines.length === 0) throw new KeysFault(`${path}: is empty; write [] if nobody is to have a key`)
   const inLines = lines.map((line) => keyLine.exec(line))
   const list = inLines.every((each) => each !== null)
-    ? inLines.map(([, name, sha256]) => ({ name, sha256 }))
+    ? inLines.map(([, name, sha256, right]) => ({ name, sha256, ...(right && { tickets_for_others: true }) }))
     : fromYaml(text, path)
   const parsed = accessKeys.safeParse(list)
   if (parsed.success) return parsed.data

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { accessKeys, anybody, hashOf, Keyring, newKey } from '../../src/access/keyring.ts'
+import { accessKeys, hashOf, Keyring, newKey } from '../../src/access/keyring.ts'
+import { anybody } from '../../src/core/caller.ts'
 
 const entry = (name: string, key: string) => ({ name, sha256: hashOf(key) })
 
@@ -48,6 +49,36 @@ describe('a keyring', () => {
     ring.replace([])
     expect(ring.accepts(after ?? anybody)).toBe(false)
     expect(ring.knows('alice')).toBe(false)
+  })
+
+  it('lets a key that may speak for anybody, but for whoever has lost his own, until it does so again', () => {
+    const [key, alices] = [newKey(), newKey()]
+    const backend = { ...entry('backend', key), tickets_for_others: true }
+    const ring = new Keyring([backend, entry('alice', alices)])
+    const caller = ring.find(key) ?? expect.unreachable()
+    expect([caller.speaksForOthers, ring.find(alices)?.speaksForOthers]).toEqual([true, undefined])
+    expect([ring.accepts({ ...caller, principal: 'user' }), ring.knows('user'), ring.knows('alice')]).toEqual([
+      true,
+      true,
+      true,
+    ])
+    ring.replace([backend])
+    expect([ring.knows('user'), ring.knows('alice')]).toEqual([true, false])
+    expect([ring.accepts({ ...caller, principal: 'alice' }), ring.knows('alice')]).toEqual([true, true])
+    ring.replace([entry('backend', key)])
+    expect([ring.accepts(caller), ring.accepts({ ...caller, principal: 'user' }), ring.knows('user')]).toEqual([
+      true,
+      false,
+      false,
+    ])
+  })
+
+  it('names its keys as any other does that has the same secret', () => {
+    const key = newKey()
+    const keys = [entry('alice', key)]
+    const [one, two] = ['x', 'x'].map((secret) => new Keyring(keys, Buffer.from(secret)).find(key)?.key)
+    expect(one).toBe(two)
+    expect(new Keyring(keys).find(key)?.key).not.toBe(one)
   })
 
   it('does not take anybody for somebody', () => {

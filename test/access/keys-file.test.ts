@@ -23,6 +23,14 @@ describe('a file of keys', () => {
     expect(parseKeys(text, 'file')).toEqual(both)
   })
 
+  it('may say of a key that it has tickets made for others', () => {
+    const backend = { name: 'alice', sha256: hashA, tickets_for_others: true }
+    const text = [`alice ${hashA} tickets_for_others\nbob ${hashB}`, JSON.stringify([backend, both[1]])]
+    for (const each of text) expect(parseKeys(each, 'file')).toEqual([backend, both[1]])
+    expect(() => parseKeys(`alice ${hashA} admin`, 'file')).toThrow(KeysFault)
+    expect(() => parseKeys(JSON.stringify([{ ...backend, tickets_for_others: 1 }]), 'file')).toThrow('true or false')
+  })
+
   it('may say that nobody has a key', () => {
     expect(parseKeys('[]', 'file')).toEqual([])
     expect(parseKeys('keys: []', 'file')).toEqual([])
