@@ -1,6 +1,16 @@
+import { SluiceError } from '../core/errors.ts'
 import type { UpstreamStream } from '../core/ports.ts'
+import type { AttemptReport, LiveRun } from '../core/report.ts'
+import type { Attempt } from './attempts.ts'
 import { type Deadline, nextDeadline, type Timeouts } from './clocks.ts'
 import type { EventClock } from './pump.ts'
+import type { StepEnd } from './steps.ts'
+
+/** What an attempt does not know itself of its end. */
+interface AttemptEnd extends Pick<AttemptReport, 'failure' | 'spanId'> {
+  /** How the attempt before ended. */
+  readonly before: SluiceError | StepEnd | undefined
+}
 
 /** The attempt under way: how to interrupt it, and what its clocks look at. */
 export class AttemptState implements EventClock {
@@ -9,8 +19,7 @@ export class AttemptState implements EventClock {
   headersAt: number | undefined
   lastEventAt: number | undefined
   stream: UpstreamStream | undefined
-  /** Readers have got something of it. */
-  contentSent = false
+  contentAt: number | undefined
   readonly #onFirstEvents: () => void
 
   constructor(onFirstEvents: () => void) {
@@ -24,7 +33,38 @@ export class AttemptState implements EventClock {
   }
 
   beganContent(): void {
-    this.contentSent = true
+    this.contentAt = performance.now()
+  }
+
+  /** Readers have got something of it. */
+  get contentSent(): boolean {
+    return this.contentAt !== undefined
+  }
+
+  /** How far it is. */
+  get phase(): Exclude<LiveRun['state'], 'ending'> {
+    if (this.sentAt === undefined) return 'waiting'
+    if (this.stream === undefined) return 'sent'
+    return this.contentSent ? 'streaming' : 'opened'
+  }
+
+  /** @param ended why and how, as far as it does not know itself */
+  report(attempt: Attempt, sentAt: number, ended: AttemptEnd): AttemptReport {
+    const { model, mode, retries, step } = attempt
+    const { before, failure, spanId } = ended
+    const { headersAt, contentAt, stream } = this
+    return {
+      kind: retries > 0 ? 'retry' : (mode ?? (step > 1 ? 'step' : 'first')),
+      model,
+      after: before instanceof SluiceError ? before.code : undefined,
+      sentAt,
+      headersAt,
+      contentAt,
+      endedAt: performance.now(),
+      failure,
+      upstreamRequestId: stream?.requestId ?? failure?.upstreamRequestId ?? null,
+      spanId,
+    }
   }
 
   /** Its clocks run no more. */

@@ -1,12 +1,16 @@
-import type { ErrorCode, SluiceError } from '../core/errors.ts'
+import { type ErrorCode, SluiceError } from '../core/errors.ts'
 import type { LogEvent, RecoveryMode } from '../core/events.ts'
+import { matchesModel } from '../core/request.ts'
+import { type StepEnd, stepsOf } from './steps.ts'
+import type { ToolLimits } from './tool-limits.ts'
 
-/** What may be done about failures of upstream. */
-export interface RecoveryPolicy {
+/** How far a run may go: what may be done about failures of upstream, and how many steps an answer may have. */
+export interface AttemptPolicy {
   readonly retry: RetryOptions
   /** Asked in their order when a model cannot answer. */
   readonly fallbackModels: readonly string[]
   readonly recovery: RecoveryOptions
+  readonly tools: ToolLimits
 }
 
 export interface RetryOptions {
@@ -42,21 +46,26 @@ export interface Attempt {
   readonly retries: number
   /** Continuations up to it. */
   readonly continuations: number
-  /** When the request came, or content was lost, since the run began, in milliseconds. */
+  /** When the request came, content was lost or a step began, in milliseconds as `Lost.elapsedMs`. */
   readonly since: number
+  /** Which message of Claude's it is for, counted from 1: those before it, and the results of their calls, go with the request. */
+  readonly step: number
 }
 
 export function firstAttempt(model: string): Attempt {
-  return { number: 1, delayMs: 0, model, asked: [model], mode: undefined, retries: 0, continuations: 0, since: 0 }
+  const first = { number: 1, delayMs: 0, model, asked: [model], mode: undefined }
+  return { ...first, retries: 0, continuations: 0, since: 0, step: 1 }
 }
 
 /** Where a run is that another process has begun, as far as its log tells. */
 export function attemptOf(history: readonly LogEvent[], model: string): Attempt {
   const recoveries = history.filter((event) => event.type === 'recovery')
+  const step = Math.max(1, stepsOf(history).length)
   return {
     ...firstAttempt(recoveries.findLast(({ mode }) => mode === 'fallback')?.model ?? model),
-    number: 1 + recoveries.length,
+    number: step + recoveries.length,
     continuations: continuationsOf(history),
+    step,
   }
 }
 
@@ -65,14 +74,22 @@ export function continuationsOf(history: readonly LogEvent[]): number {
   return history.filter((event) => event.type === 'recovery' && event.mode !== 'fallback').length
 }
 
-/** How the last attempt ended short of an answer. */
-export interface Outcome {
+/** How the last attempt ended short of a message. */
+export interface Lost {
   readonly failure: SluiceError
-  /** The attempt has given content to the log: the same again would repeat it. */
+  /** The attempt has given content to the log: the same again would repeat it. Steps before it do not count. */
   readonly contentSent: boolean
   /** What the log holds can be gone on with. */
   readonly continuable: boolean
-  /** Since the run began, in milliseconds. */
+  /** Since the run began, without the time that tools took, in milliseconds. */
+  readonly elapsedMs: number
+}
+
+/** A message of Claude's that is whole. */
+export interface Whole {
+  readonly end: StepEnd
+  /** Of all steps so far. */
+  readonly outputTokens: number
   readonly elapsedMs: number
 }
 
@@ -102,22 +119,39 @@ const firstBackoffMs = 500
 const maxBackoffMs = 8_000
 
 /**
- * The one place that decides whether there is another attempt: the same again, another model, or the rest of an answer.
+ * The one place that decides whether there is another attempt: the same again, another model, the rest of an answer, or
+ * its next step.
+ * @returns `undefined` when there is none: the answer is whole, or lost; an error when it is one step short of a limit
  * @param random 0 to 1; full jitter keeps a thousand clients of one overload from coming back together
  * @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
  */
 export function nextAttempt(
   last: Attempt,
-  outcome: Outcome,
-  policy: RecoveryPolicy,
+  outcome: Lost | Whole,
+  policy: AttemptPolicy,
   random: number,
-): Attempt | undefined {
+): Attempt | SluiceError | undefined {
+  if ('end' in outcome) return nextStep(last, outcome, policy.tools)
   return outcome.contentSent
     ? continuation(last, outcome, policy.recovery, random)
     : (retry(last, outcome, policy.retry, random) ?? fallback(last, outcome, policy))
 }
 
-function retry(last: Attempt, outcome: Outcome, options: RetryOptions, random: number): Attempt | undefined {
+function nextStep(
+  last: Attempt,
+  { end, outputTokens, elapsedMs }: Whole,
+  { max_steps, max_tokens }: AttemptPolicy['tools'],
+): Attempt | SluiceError | undefined {
+  if (end === 'end') return undefined
+  const next = { ...last, delayMs: 0, mode: undefined, retries: 0 }
+  // Nothing more is asked of Claude: the server's share of the calls is answered, the rest is the client's.
+  if (end === 'shared') return next
+  if (last.step >= max_steps) return new SluiceError('tool_steps_exceeded')
+  if (outputTokens >= max_tokens) return new SluiceError('tool_tokens_exceeded')
+  return { ...next, number: last.number + 1, step: last.step + 1, since: elapsedMs }
+}
+
+function retry(last: Attempt, outcome: Lost, options: RetryOptions, random: number): Attempt | undefined {
   const { failure, elapsedMs } = outcome
   if (!isRetried(failure, options) || last.retries >= options.max_attempts) return undefined
   const asked = failure.retryAfterMs ?? 0
@@ -140,10 +174,11 @@ export function isRequestsFault({ code }: SluiceError): boolean {
   return !retried.has(code) && !continued.has(code)
 }
 
-/** Only before any content: another model would go on in another voice. */
-function fallback(last: Attempt, { failure }: Outcome, policy: RecoveryPolicy): Attempt | undefined {
+/** Only before any content, of earlier steps too: another model would go on in another voice. */
+function fallback(last: Attempt, { failure }: Lost, policy: AttemptPolicy): Attempt | undefined {
   const { fallbackModels, retry } = policy
-  if (last.continuations > 0 || (!isRetried(failure, retry) && failure.code !== 'upstream_not_found')) return undefined
+  if (last.step > 1 || last.continuations > 0) return undefined
+  if (!isRetried(failure, retry) && failure.code !== 'upstream_not_found') return undefined
   const model = fallbackModels.find((each) => !last.asked.includes(each))
   if (model === undefined) return undefined
   const asked = [...last.asked, model]
@@ -152,7 +187,7 @@ function fallback(last: Attempt, { failure }: Outcome, policy: RecoveryPolicy): 
 
 function continuation(
   last: Attempt,
-  { failure, continuable, elapsedMs }: Outcome,
+  { failure, continuable, elapsedMs }: Lost,
   { max_attempts, prefill_models }: RecoveryOptions,
   random: number,
 ): Attempt | undefined {
@@ -161,7 +196,7 @@ function continuation(
     ...last,
     number: last.number + 1,
     delayMs: failure.code === 'upstream_overloaded' ? backoffMs(0) * random : 0,
-    mode: prefill_models.some((name) => matches(name, last.model)) ? 'prefill' : 'quote',
+    mode: prefill_models.some((name) => matchesModel(name, last.model)) ? 'prefill' : 'quote',
     retries: 0,
     continuations: last.continuations + 1,
     since: elapsedMs,
@@ -170,8 +205,4 @@ function continuation(
 
 function backoffMs(retries: number): number {
   return Math.min(maxBackoffMs, firstBackoffMs * 2 ** retries)
-}
-
-function matches(name: string, model: string): boolean {
-  return name.endsWith('*') ? model.startsWith(name.slice(0, -1)) : model === name
 }

@@ -33,10 +33,14 @@ export class RetryBudget {
 
   /** @returns whether there may be an extra call, which is counted then */
   take(now: number): boolean {
-    const allowed = Math.max(this.#floor, this.#ratio * this.#requests.total(now))
-    if (this.#extra.total(now) + 1 > allowed) return false
+    if (this.left(now) < 1) return false
     this.#extra.add(now)
     return true
+  }
+
+  /** How many extra calls there may be now; less than 1 for none. */
+  left(now: number): number {
+    return Math.max(this.#floor, this.#ratio * this.#requests.total(now)) - this.#extra.total(now)
   }
 }
 

@@ -3,6 +3,7 @@ import {
   type ClaudeEvent,
   type DoneEvent,
   isTerminal,
+  isToolEvent,
   type LogEvent,
   type ProgressEvent,
   type Timing,
@@ -35,6 +36,8 @@ export class Ledger {
   /** Of the attempts before this one. */
   #earlier: Usage | undefined
   #earlierCost: number | null = 0
+  /** Of those of them that were for the message under way. */
+  #earlierOfStep: Usage | undefined
   #usage: Usage = noUsage
   /** Claude's own final count is in. */
   #measured = false
@@ -46,6 +49,10 @@ export class Ledger {
   stopReason: string | null = null
   stopSequence: string | null = null
   stopDetails: unknown = null
+  /** Keep what Claude calls the message, and the model that it has written it with. */
+  keepsNames = false
+  messageId: string | null = null
+  responseModel: string | null = null
 
   constructor(startedAt: number) {
     this.startedAt = startedAt
@@ -57,6 +64,9 @@ export class Ledger {
       case 'message_start':
         this.begun = true
         this.#usage = mergeUsage(noUsage, event.message.usage)
+        if (!this.keepsNames) break
+        this.messageId = event.message.id ?? null
+        this.responseModel = event.message.model ?? null
         break
       case 'delta':
         this.#characters += event.escaped.length
@@ -80,7 +90,7 @@ export class Ledger {
   }
 
   /**
-   * How far the answer is, if it is time to say so again.
+   * How far the answer is, in several steps the one under way, if it is time to say so again.
    * @param maxTokens the request's `max_tokens`
    */
   progress(maxTokens: number): ProgressEvent | undefined {
@@ -89,13 +99,25 @@ export class Ledger {
     this.#lastProgressAt = now
     const { output_tokens } = this.usage()
     const { duration_ms, tokens_per_second } = this.timing(now)
-    const percent = maxTokens > 0 ? Math.min(100, Math.round((output_tokens / maxTokens) * 1000) / 10) : 100
+    const share = this.stepUsage().output_tokens / maxTokens
+    const percent = maxTokens > 0 ? Math.min(100, Math.round(share * 1000) / 10) : 100
     return { type: 'progress', output_tokens, percent, tokens_per_second, elapsed_ms: duration_ms }
   }
 
   /** Measured when Claude gave its final count, else an estimate that says so. */
   usage(): Usage {
-    return this.#earlier ? addUsage(this.#earlier, this.#latest()) : this.#latest()
+    return this.#with(this.#earlier)
+  }
+
+  /** The same of the message under way alone, with all requests that were made for it. */
+  stepUsage(): Usage {
+    return this.#with(this.#earlierOfStep)
+  }
+
+  #with(earlier: Usage | undefined): Usage {
+    // A request that Claude has not begun to answer adds nothing, and what came before it may be measured.
+    if (earlier && !this.begun) return earlier
+    return earlier ? addUsage(earlier, this.#latest()) : this.#latest()
   }
 
   #latest(): Usage {
@@ -109,12 +131,28 @@ export class Ledger {
   nextRequest(price: Price | undefined): void {
     if (this.begun) {
       this.#earlierCost = sum(this.#earlierCost, costOf(this.#latest(), price))
+      this.#earlierOfStep = this.stepUsage()
       this.#earlier = this.usage()
     }
     this.begun = false
     this.#usage = noUsage
     this.#measured = false
     this.#characters = 0
+  }
+
+  /** The next request is for a message of its own, which `max_tokens` is for. */
+  nextStep(): void {
+    this.#earlierOfStep = undefined
+  }
+
+  /**
+   * What was seen so far has cost in US dollars; `null` when the price of some of it is not known.
+   * @param price of the model that was asked last
+   */
+  cost(price: Price | undefined): number | null {
+    // Nothing costs nothing, whatever the price.
+    if (!this.begun && this.#characters === 0) return this.#earlierCost
+    return sum(this.#earlierCost, costOf(this.#latest(), price))
   }
 
   /** The end of an answer that is whole. */
@@ -126,7 +164,7 @@ export class Ledger {
       ...(this.stopSequence !== null && { stop_sequence: this.stopSequence }),
       ...(this.stopDetails !== null && { stop_details: this.stopDetails }),
       usage,
-      cost_usd: sum(this.#earlierCost, costOf(this.#latest(), price)),
+      cost_usd: this.cost(price),
       timing: this.timing(now),
       recovered,
       upstream_request_id: upstreamRequestId,
@@ -150,17 +188,20 @@ function sum(a: number | null, b: number | null): number | null {
 }
 
 /** The account of a run that another process has kept, as far as its log tells. */
-export function ledgerOf({
-  log,
-  history,
-}: {
-  log: Pick<OrphanLog, 'createdAt'>
-  history: readonly LogEvent[]
-}): Ledger {
+export function ledgerOf(
+  { log, history }: { log: Pick<OrphanLog, 'createdAt'>; history: readonly LogEvent[] },
+  prices: ReadonlyMap<string, Price>,
+): Ledger {
   const ledger = new Ledger(performance.now() - (Date.now() - log.createdAt.getTime()))
+  let model = ''
   for (const event of history) {
+    if (event.type === 'start' || event.type === 'recovery') model = event.model ?? model
     if (event.type === 'start' || event.type === 'progress' || event.type === 'unknown') continue
-    if (event.type === 'recovery' || isTerminal(event)) continue
+    if (event.type === 'recovery' || isToolEvent(event) || isTerminal(event)) continue
+    if (event.type === 'message_start') {
+      ledger.nextRequest(prices.get(model))
+      ledger.nextStep()
+    }
     ledger.observe(event)
     // Nothing of an answer is stored before some of its content is; when that came it does not say.
     ledger.hasContent = true

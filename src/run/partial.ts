@@ -87,7 +87,8 @@ export function requestForRest(request: MessageRequest, partial: Partial, mode: 
   return { ...request, messages: [...request.messages, ...asked] }
 }
 
-function isBlank({ type, text }: Block): boolean {
+/** Claude writes such blocks at times and refuses them in a request; they say nothing. */
+export function isBlank({ type, text }: Block): boolean {
   return type === 'text' && String(text ?? '').trim() === ''
 }
 

@@ -1,9 +1,11 @@
+import { discreet } from '../core/discreet.ts'
 import { SluiceError, toSluiceError } from '../core/errors.ts'
 import type { CancelledBy, LogEvent, TerminalEvent } from '../core/events.ts'
 import type { OwnerSignals, StreamLog } from '../core/ports.ts'
 import { newStreamId } from '../core/position.ts'
-import type { RunReport } from '../core/report.ts'
+import type { LiveRun, RunReport } from '../core/report.ts'
 import type { Swept } from '../core/sweep.ts'
+import type { ToolDecision } from '../core/tools.ts'
 import { Answer, type AnswerSignals } from './answer.ts'
 import { clockErrors } from './clocks.ts'
 import type { Plan, RunContext, RunOptions } from './context.ts'
@@ -38,13 +40,15 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
   /** Since when nobody reads; `undefined` while somebody does. */
   #lonelySince: number | undefined = performance.now()
   #hadReader = false
+  #readers = 0
   /** No clock runs any more. */
   #over = false
 
   constructor(context: RunContext, options: RunOptions) {
     this.#context = context
     this.#options = options
-    this.#ledger = options.taken ? ledgerOf(options.taken) : new Ledger(performance.now())
+    this.#ledger = options.taken ? ledgerOf(options.taken, context.prices) : new Ledger(performance.now())
+    this.#ledger.keepsNames = options.trace !== undefined
     this.logged = this.#logging.promise
     this.opened = this.#opening.promise
     const { id = newStreamId(), principal, key, alias, taken } = options
@@ -62,6 +66,7 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
   }
 
   onReaders(count: number): void {
+    this.#readers = count
     this.#lonelySince = count > 0 ? undefined : performance.now()
     if (count > 0) this.#hadReader = true
     else if (this.#options.onDisconnect === 'cancel') this.#end({ cancelled: 'client' })
@@ -72,6 +77,10 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
     this.#end({ cancelled: 'stop' })
     // A run that fails to end has been reported by whoever started it.
     await Promise.allSettled([this.ended])
+  }
+
+  onDecision(call: string, decision: ToolDecision): Promise<boolean> {
+    return this.#answer.decide(call, decision)
   }
 
   onFenced(): void {
@@ -90,6 +99,10 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
 
   onFirstEvents(): void {
     this.#opening.resolve(undefined)
+  }
+
+  get lastByteAt(): number | undefined {
+    return this.#answer.current?.stream?.lastByteAt
   }
 
   get ending(): boolean {
@@ -145,7 +158,7 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
     const answer = this.#answer
     if (!this.#options.taken) await log.append([this.#start()])
     this.#logging.resolve()
-    let failure = await answer.complete()
+    let failure = this.#discreet(await answer.complete())
     // An answer that is whole is done, even when somebody wanted to end it in the same moment.
     if (!failure) this.#ending = undefined
     else if (this.#ending && 'error' in this.#ending) failure = this.#ending.error
@@ -157,23 +170,63 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
     return {
       stream: log.id,
       principal: log.principal,
+      adopted: this.#options.taken !== undefined,
       requestId: this.#options.requestId,
+      preset: this.#options.preset,
       model: answer.attempt.model,
+      requestedModel: this.#options.request.model,
       terminal,
+      costUsd: this.#ledger.cost(this.#context.prices.get(answer.attempt.model)),
       timing: this.#ledger.timing(now),
+      startedAt: this.#ledger.startedAt,
+      endedAt: now,
       attempts: answer.attempt.number,
+      tries: answer.tries,
       failedAttempts: answer.failedAttempts,
       failure: terminal.type === 'error' ? failure : undefined,
+      messageId: this.#ledger.messageId,
+      responseModel: this.#ledger.responseModel,
+      trace: this.#options.trace,
       upstreamBytes: answer.upstreamBytes,
       upstreamRequestId: answer.upstreamRequestId,
     }
   }
 
+  #discreet(failure: SluiceError | undefined): SluiceError | undefined {
+    const { preset, request } = this.#options
+    return failure && preset !== undefined ? discreet(failure, request) : failure
+  }
+
+  /** What it has come to by now. */
+  describe(now: number): LiveRun {
+    const { requestId, request, preset } = this.#options
+    const { attempt, current, upstreamBytes } = this.#answer
+    const { id, principal, createdAt } = this.log
+    const { ttft_ms, duration_ms } = this.#ledger.timing(now)
+    return {
+      stream: id,
+      principal,
+      requestId,
+      model: attempt.model,
+      requestedModel: request.model,
+      preset,
+      state: this.ending ? 'ending' : (current?.phase ?? 'waiting'),
+      createdAt,
+      ageMs: duration_ms,
+      ttftMs: ttft_ms,
+      outputTokens: this.#ledger.usage().output_tokens,
+      readers: this.#readers,
+      attempts: attempt.number,
+      recoveries: attempt.continuations,
+      upstreamBytes,
+    }
+  }
+
   #start(): LogEvent {
     const { log } = this
-    const { request, echo = {} } = this.#options
+    const { request, echo = {}, tools } = this.#options
     const created = Math.floor(log.createdAt.getTime() / 1000)
-    return { type: 'start', stream: log.id, model: request.model, created, echo }
+    return { type: 'start', stream: log.id, model: request.model, created, echo, ...(tools && { tools }) }
   }
 
   #terminal(failure: SluiceError | undefined, now: number): TerminalEvent {
@@ -188,6 +241,6 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
   }
 }
 
-function planOf({ request, onDisconnect, requestId, progress }: Plan): Plan {
-  return { request, onDisconnect, requestId, progress }
+function planOf({ request, onDisconnect, requestId, progress, tools, preset, trace }: Plan): Plan {
+  return { request, onDisconnect, requestId, progress, tools, preset, trace }
 }

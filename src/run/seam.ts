@@ -23,7 +23,7 @@ export class Seam {
   #joining: { readonly index: number; start: BlockStart | undefined; held: string } | undefined
   #joined = false
 
-  /** @param usage of all attempts so far, for the final count */
+  /** @param usage of all attempts at this message, for its final count */
   constructor(partial: Partial, mode: 'prefill' | 'quote', usage: () => Usage) {
     this.#usage = usage
     this.#before = textOf(partial)

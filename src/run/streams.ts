@@ -1,11 +1,13 @@
-import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../core/errors.ts'
-import type { OrphanLog, Pressure, StreamLog } from '../core/ports.ts'
+import type { Claim, OrphanLog, Pressure, StreamLog } from '../core/ports.ts'
 import { newStreamId } from '../core/position.ts'
-import type { RunReport } from '../core/report.ts'
+import type { LiveRun, RunReport } from '../core/report.ts'
 import type { MessageRequest } from '../core/request.ts'
+import { continueTrace } from '../core/trace.ts'
 import type { Plan, RunContext, RunOptions } from './context.ts'
+import { fingerprintOf, nameOf } from './names.ts'
+import { offer } from './offer.ts'
 import { endOrphan } from './orphan.ts'
 import { Run } from './run.ts'
 
@@ -16,8 +18,18 @@ export interface StreamsOptions extends RunContext {
   readonly pressure: Pressure
   /** Called at the end of every run. */
   onEnd(report: RunReport): void
-  /** A defect of ours ended a run before its log was sealed. */
-  onFault(fault: unknown): void
+}
+
+/** Decides whether one more stream may begin, by what its reader has used. */
+export interface Admission {
+  /**
+   * Takes what the stream may use.
+   * @param request as Claude gets it
+   * @throws SluiceError
+   */
+  take(stream: string, request: MessageRequest): Promise<void>
+  /** It never began. */
+  giveBack(stream: string): void
 }
 
 /** A stream that was asked for. */
@@ -35,6 +47,8 @@ export class Streams {
   readonly #options: StreamsOptions
   readonly #live = new Set<Run>()
   #draining = false
+  /** Runs that this process has begun, or taken over. */
+  begun = 0
   /** Whatever would begin now, nobody would end. */
   #drained = false
   /** Keys being claimed: each may become a run. */
@@ -53,39 +67,88 @@ export class Streams {
     return this.#draining
   }
 
-  /** @throws SluiceError `shutting_down` or `too_many_streams`, before anything is sent to Claude */
+  /** The runs under way, as they are now. */
+  list(): LiveRun[] {
+    const now = performance.now()
+    return Array.from(this.#live, (run) => run.describe(now))
+  }
+
+  /** Ends a run that is here, whosever it is. @returns false when there is none of that name */
+  async stop(id: string): Promise<boolean> {
+    const run = Array.from(this.#live).find(({ log }) => log.id === id)
+    await run?.onStop()
+    return run !== undefined
+  }
+
+  /** When upstream's last bytes for a log came, in milliseconds of the monotonic clock, if its run is here. */
+  lastByteAt(log: StreamLog): number | undefined {
+    for (const run of this.#live) if (run.log === log) return run.lastByteAt
+    return undefined
+  }
+
+  /** @throws SluiceError `invalid_request`, `shutting_down` or `too_many_streams`, before anything is sent to Claude */
   start(options: RunOptions): Run {
+    const offering = offer(options, this.#options.toolbox)
     this.#admit()
-    return this.#run(options)
+    return this.#run(offering)
   }
 
   /**
    * Starts a run, or joins the one that the same key has begun.
    * @throws SluiceError as `start`; `key_reused` for another request under the key, `resume_unavailable` when its stream
    * is not held any more, `store_unavailable` when nobody can tell
+   * @param admission has the last word on a new run, and none on one that is there
    */
-  async begin(options: RunOptions): Promise<Begun> {
-    const { principal, request } = options
+  async begin(options: RunOptions, admission?: Admission): Promise<Begun> {
+    const { principal } = options
     const alias = nameOf(principal, options.alias)
     const key = nameOf(principal, options.key)
-    if (key === undefined) return begunBy(this.start({ ...options, alias }))
+    if (key === undefined && !admission) return begunBy(this.start({ ...options, alias }))
+    const offering = offer(options, this.#options.toolbox)
     this.#admit()
-    const id = newStreamId()
-    const fingerprint = fingerprintOf(request)
+    const { id = newStreamId() } = options
     this.#claiming++
     try {
-      const earlier = await this.#options.store.claim(key, { id, fingerprint, alias, principal })
-      // Whoever asks again finds it lost, and the key free.
-      if (!earlier && this.#drained) throw new SluiceError('shutting_down', { retryAfterMs: 1_000 })
-      if (!earlier) return begunBy(this.#run({ ...options, id, key, alias }))
-      if (earlier.fingerprint !== fingerprint) throw new SluiceError('key_reused')
-      const log = await this.find(earlier.id, principal)
-      if (!log) throw new SluiceError('resume_unavailable')
-      return { log, run: undefined }
+      // What is there already costs nothing again.
+      const known = key !== undefined && admission && (await this.#options.store.claimed(key))
+      if (key !== undefined && known) return await this.#join(known, fingerprintOf(options.request), principal)
+      await admission?.take(id, offering.request)
+      return await this.#claim({ ...offering, id, key, alias }, fingerprintOf(options.request), admission)
     } finally {
       this.#claiming--
       this.#checkIdle()
     }
+  }
+
+  /**
+   * Runs what has been let in, unless its key was another's by then.
+   * @param fingerprint of what the client has written: the tools that are offered with it come and go
+   */
+  async #claim(
+    options: RunOptions & { readonly id: string },
+    fingerprint: string,
+    admission: Admission | undefined,
+  ): Promise<Begun> {
+    const { id, key, alias, principal } = options
+    let run: Run | undefined
+    try {
+      const claim = { id, fingerprint, alias, principal }
+      const earlier = key === undefined ? undefined : await this.#options.store.claim(key, claim)
+      if (earlier) return await this.#join(earlier, fingerprint, principal)
+      // Whoever asks again finds it lost, and the key free.
+      if (this.#drained) throw new SluiceError('shutting_down', { retryAfterMs: 1_000 })
+      run = this.#run(options)
+      return begunBy(run)
+    } finally {
+      if (!run) admission?.giveBack(id)
+    }
+  }
+
+  async #join({ id, fingerprint }: Claim, asked: string, principal: string): Promise<Begun> {
+    if (fingerprint !== asked) throw new SluiceError('key_reused')
+    const log = await this.find(id, principal)
+    if (!log) throw new SluiceError('resume_unavailable')
+    return { log, run: undefined }
   }
 
   /**
@@ -100,25 +163,31 @@ export class Streams {
       const todo = goesOn ? (JSON.parse(plan) as Plan) : undefined
       // Its readers went with the replica, and with them the wish for the rest.
       if (todo && todo.onDisconnect !== 'cancel')
-        return void this.#run({ ...todo, principal: log.principal, taken: { log, history } })
+        return void this.#run({
+          ...todo,
+          trace: todo.trace && continueTrace(todo.trace),
+          principal: log.principal,
+          taken: { log, history },
+        })
     } catch (fault) {
       onFault(fault)
     }
-    await endOrphan(log, prices).then(onEnd, onFault)
+    await endOrphan(log, prices).then(onEnd, (fault) => onFault(fault, log.id))
   }
 
   #admit(): void {
     if (this.#draining) throw new SluiceError('shutting_down', { retryAfterMs: 1_000 })
-    if (this.#live.size + this.#claiming >= this.#options.maxStreams || this.#options.store.full)
-      throw new SluiceError('too_many_streams', { retryAfterMs: 1_000 })
-    const { reason } = this.#options.pressure
+    const { maxStreams, store, pressure } = this.#options
+    const full = this.#live.size + this.#claiming >= maxStreams ? 'max_streams' : store.full && 'max_total_bytes'
+    const reason = full || pressure.reason
     if (reason !== undefined) throw new SluiceError('too_many_streams', { retryAfterMs: 1_000, reason })
   }
 
   #run(options: RunOptions): Run {
     const run = new Run(this.#options, options)
     this.#live.add(run)
-    const ended = run.ended.then(this.#options.onEnd, this.#options.onFault)
+    this.begun++
+    const ended = run.ended.then(this.#options.onEnd, (fault) => this.#options.onFault(fault, run.log.id))
     void ended.finally(() => {
       this.#live.delete(run)
       this.#checkIdle()
@@ -132,7 +201,7 @@ export class Streams {
 
   /** Another principal's stream is as good as none: not even that it is there is anybody's business. */
   async find(id: string, principal: string): Promise<StreamLog | undefined> {
-    const log = await this.#options.store.find(id)
+    const log = await this.#options.store.find(id, principal)
     return log?.principal === principal ? log : undefined
   }
 
@@ -173,14 +242,4 @@ export class Streams {
 
 function begunBy(run: Run): Begun {
   return { log: run.log, run }
-}
-
-/** Clients choose keys and aliases, and two principals may choose the same. No principal holds a blank: none can clash. */
-function nameOf<T extends string | undefined>(principal: string, name: T): T {
-  return (name === undefined || principal === '' ? name : `${principal} ${name}`) as T
-}
-
-/** Tells one request from another without keeping it. */
-function fingerprintOf(request: MessageRequest): string {
-  return createHash('sha256').update(JSON.stringify(request)).digest('base64url')
 }

@@ -4,26 +4,37 @@ import { type ErrorCode, errorTable, SluiceError } from '../../src/core/errors.t
 import type { LogEvent } from '../../src/core/events.ts'
 import {
   type Attempt,
+  type AttemptPolicy,
+  nextAttempt as afterAny,
   attemptOf,
   firstAttempt,
-  nextAttempt,
-  type Outcome,
-  type RecoveryPolicy,
+  type Lost,
   type RetryOptions,
+  type Whole,
 } from '../../src/run/attempts.ts'
+import type { StepEnd } from '../../src/run/steps.ts'
+import { toolLimits } from './fakes.ts'
+
+/** What follows on a failure. */
+const nextAttempt = afterAny as (
+  last: Attempt,
+  lost: Lost,
+  policy: AttemptPolicy,
+  random: number,
+) => Attempt | undefined
 
 const retry = { max_attempts: 2, budget_ms: 20_000, max_retry_after_ms: 5_000, after_timeout: false }
 const off = { max_attempts: 0, prefill_models: [] }
 const first = firstAttempt('claude-a')
 
-function policy(options: Partial<RetryOptions> = {}, more: Partial<RecoveryPolicy> = {}): RecoveryPolicy {
-  return { retry: { ...retry, ...options }, fallbackModels: [], recovery: off, ...more }
+function policy(options: Partial<RetryOptions> = {}, more: Partial<AttemptPolicy> = {}): AttemptPolicy {
+  return { retry: { ...retry, ...options }, fallbackModels: [], recovery: off, tools: toolLimits, ...more }
 }
 
 const continuing = policy({}, { recovery: { max_attempts: 1, prefill_models: ['claude-old*'] } })
 const codes = Object.keys(errorTable) as ErrorCode[]
 
-function outcome(code: ErrorCode, more: Partial<Outcome> & { retryAfterMs?: number } = {}): Outcome {
+function outcome(code: ErrorCode, more: Partial<Lost> & { retryAfterMs?: number } = {}): Lost {
   const { retryAfterMs, ...rest } = more
   const failure = new SluiceError(code, { ...(retryAfterMs !== undefined && { retryAfterMs }) })
   return { failure, contentSent: false, continuable: true, elapsedMs: 0, ...rest }
@@ -171,4 +182,31 @@ it('knows from a log how far the run that wrote it was', () => {
   ] satisfies LogEvent[]
   expect(attemptOf(history, 'claude-a')).toMatchObject({ number: 3, model: 'claude-b', continuations: 1 })
   expect(attemptOf([], 'claude-a')).toEqual(first)
+})
+
+it('goes on to the next step as long as there may be one, and says which limit it came to', () => {
+  const policied = policy({}, { tools: { ...toolLimits, max_steps: 3, max_tokens: 100 } })
+  const whole = (end: StepEnd, outputTokens = 0): Whole => ({ end, outputTokens, elapsedMs: 700 })
+  const last: Attempt = { ...first, mode: 'quote', retries: 2, continuations: 1, step: 2, number: 5 }
+  expect(afterAny(last, whole('end'), policied, 0)).toBeUndefined()
+  for (const end of ['calls', 'pause'] as const) {
+    expect(afterAny(last, whole(end), policied, 0)).toEqual({
+      ...last,
+      number: 6,
+      step: 3,
+      mode: undefined,
+      retries: 0,
+      since: 700,
+    })
+    expect(afterAny({ ...last, step: 3 }, whole(end), policied, 0)).toMatchObject({ code: 'tool_steps_exceeded' })
+    expect(afterAny(last, whole(end, 100), policied, 0)).toMatchObject({ code: 'tool_tokens_exceeded' })
+  }
+  // Nothing is asked of Claude for it, so no limit on that counts.
+  expect(afterAny({ ...last, step: 3 }, whole('shared', 100), policied, 0)).toMatchObject({ number: 5, step: 3 })
+})
+
+it('asks no other model in a later step', () => {
+  const models = policy({ max_attempts: 0 }, { fallbackModels: ['claude-b'] })
+  expect(nextAttempt(first, outcome('upstream_overloaded'), models, 0)?.model).toBe('claude-b')
+  expect(nextAttempt({ ...first, step: 2 }, outcome('upstream_overloaded'), models, 0)).toBeUndefined()
 })

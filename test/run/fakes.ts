@@ -3,11 +3,13 @@ import type { Claim, LogStore, Upstream, UpstreamStream } from '../../src/core/p
 import type { RunReport } from '../../src/core/report.ts'
 import type { MessageRequest } from '../../src/core/request.ts'
 import { Sweep } from '../../src/core/sweep.ts'
+import type { Toolbox } from '../../src/core/tools.ts'
 import { memoryStore } from '../../src/log/memory.ts'
-import type { RecoveryPolicy } from '../../src/run/attempts.ts'
+import type { AttemptPolicy } from '../../src/run/attempts.ts'
 import { RetryBudget } from '../../src/run/budget.ts'
 import type { RunOptions } from '../../src/run/context.ts'
 import { Streams, type StreamsOptions } from '../../src/run/streams.ts'
+import type { ToolLimits } from '../../src/run/tool-limits.ts'
 import { eventually } from '../support/client.ts'
 import { decode } from '../support/logs.ts'
 
@@ -111,10 +113,23 @@ export interface TestStreams {
 
 const hour = 3_600_000
 
-export const noRecovery: RecoveryPolicy = {
+export const toolLimits: ToolLimits = {
+  max_steps: 16,
+  total_ms: hour,
+  max_result_bytes: 1_000,
+  max_total_result_bytes: 2_000,
+  max_tokens: 1_000_000,
+  max_parallel: 8,
+  approval_ms: hour,
+}
+
+export const noTools: Toolbox = { find: () => undefined, names: () => [], async close() {} }
+
+export const noRecovery: AttemptPolicy = {
   retry: { max_attempts: 0, budget_ms: 0, max_retry_after_ms: 0, after_timeout: false },
   fallbackModels: [],
   recovery: { max_attempts: 0, prefill_models: [] },
+  tools: toolLimits,
 }
 
 export function newStreams(options: Partial<StreamsOptions> = {}): TestStreams {
@@ -131,6 +146,7 @@ export function newStreams(options: Partial<StreamsOptions> = {}): TestStreams {
     graceMs: hour,
     maxBytes: 1e9,
     prices: new Map(),
+    toolbox: noTools,
     maxStreams: 10,
     pressure: { reason: undefined },
     onEnd: (report: RunReport) => void reports.push(report),

@@ -98,3 +98,17 @@ it('times the first content, once, and the speed from there on', () => {
   ledger.observe(messageDelta({ output_tokens: 25 }))
   expect(ledger.timing(performance.now())).toEqual({ ttft_ms: 500, duration_ms: 2_500, tokens_per_second: 12.5 })
 })
+
+it('tells how far the step under way is, each of which has max_tokens for itself', () => {
+  const now = vi.spyOn(performance, 'now').mockReturnValue(0)
+  onTestFinished(() => void now.mockRestore())
+  const ledger = new Ledger(0)
+  for (const at of [1_000, 2_000]) {
+    now.mockReturnValue(at)
+    ledger.observe(begin({ input_tokens: 1, output_tokens: 1 }))
+    ledger.observe(messageDelta({ output_tokens: 40 }))
+    expect(ledger.progress(100)).toMatchObject({ output_tokens: at / 25, percent: 40 })
+    ledger.nextRequest(undefined)
+    ledger.nextStep()
+  }
+})

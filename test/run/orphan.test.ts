@@ -8,7 +8,7 @@ import { endOrphan } from '../../src/run/orphan.ts'
 import { logOf, start } from '../support/logs.ts'
 import { expectedOf, recordings } from '../support/recordings.ts'
 
-const nobody = { onReaders() {}, async onStop() {}, onFenced() {} }
+const nobody = { onReaders() {}, async onStop() {}, onDecision: async () => false, onFenced() {} }
 
 const wholeRecordings = [...recordings].filter(([, recording]) =>
   logOf(recording).some(({ type }) => type === 'message_stop'),

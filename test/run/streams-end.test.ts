@@ -7,7 +7,7 @@ import { eventually } from '../support/client.ts'
 import { decode, start } from '../support/logs.ts'
 import { asked, complete, failing, newStore, newStreams, noRecovery, slowToClaim } from './fakes.ts'
 
-const nobody = { onReaders() {}, async onStop() {}, onFenced() {} }
+const nobody = { onReaders() {}, async onStop() {}, onDecision: async () => false, onFenced() {} }
 const never = () => new AbortController().signal
 
 describe('draining', () => {
@@ -149,13 +149,26 @@ describe('a log whose run is gone', () => {
     expect(all.faults).toEqual([])
   })
 
+  it('is to be gone on with under the preset that it was begun by', async () => {
+    const policy = { ...noRecovery, recovery: { max_attempts: 1, prefill_models: [] } }
+    const all = newStreams({ policy })
+    const create = vi.spyOn(all.store, 'create')
+    await all.streams.begin(asked({ preset: 'support' }))
+    const { request, onDisconnect, requestId } = asked()
+    const plan = create.mock.calls[0]?.[1].plan?.()
+    expect(JSON.parse(plan ?? '')).toEqual({ request, onDisconnect, requestId, preset: 'support' })
+    await eventually(() => all.upstream.answers.length === 1)
+    await complete(all)
+    expect(all.reports).toMatchObject([{ preset: 'support' }])
+  })
+
   it('is gone on with where that is allowed', async () => {
     const policy = { ...noRecovery, recovery: { max_attempts: 1, prefill_models: [] } }
     const all = newStreams({ policy })
     const log = orphanOf(all.store.create('s_orphan', { owner: nobody }))
     await log.append([start, ...(decode(lostBody) as LogEvent[])])
     const { request, onDisconnect, requestId } = asked()
-    await all.streams.adopt(log, JSON.stringify({ request, onDisconnect, requestId }))
+    await all.streams.adopt(log, JSON.stringify({ request, onDisconnect, requestId, preset: 'support' }))
     const [answer] = await eventually(() => (all.upstream.answers.length === 1 ? all.upstream.answers : undefined))
     expect(answer?.request.messages).toMatchObject([
       { role: 'user' },
@@ -166,7 +179,9 @@ describe('a log whose run is gone', () => {
     const { message, terminal } = snapshot(await log.history())
     expect(message?.content).toEqual([{ type: 'text', text: 'Said: Hello' }])
     expect(terminal).toMatchObject({ type: 'done', recovered: 1, usage: { input_tokens: 9 } })
-    expect(all.reports).toMatchObject([{ stream: 's_orphan', requestId: 'r', failedAttempts: ['replica_lost'] }])
+    expect(all.reports).toMatchObject([
+      { stream: 's_orphan', requestId: 'r', preset: 'support', failedAttempts: ['replica_lost'] },
+    ])
   })
 
   it.each([
