@@ -50,12 +50,29 @@ export function applyOtherDelta({ block }: OpenBlock, delta: OtherDelta): void {
 /** The input of a tool call, parsed, or the text that does not parse: it is not to be run. */
 export type ToolInput = { readonly input: unknown } | { readonly input: null; readonly invalid: string }
 
-/** A tool without arguments sends no JSON, or none but empty strings: its input is then what its start said, `{}`. */
+/** Far beyond what tools ask for. What is nested some thousand times deep can be parsed and not be written again. */
+const maxInputDepth = 500
+
+/**
+ * A tool without arguments sends no JSON, or none but empty strings: its input is then what its start said, `{}`. One that
+ * is too deep is as good as one that does not parse.
+ */
 export function toolInput({ block, inputJson }: OpenBlock): ToolInput {
   if (inputJson === '') return { input: block['input'] ?? {} }
   try {
-    return { input: JSON.parse(inputJson) }
+    const input: unknown = JSON.parse(inputJson)
+    if (inputJson.length <= 2 * maxInputDepth || !isTooDeep(input)) return { input }
   } catch {
-    return { input: null, invalid: inputJson }
+    // Told below.
   }
+  return { input: null, invalid: inputJson }
+}
+
+function isTooDeep(value: unknown): boolean {
+  let level = [value]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > maxInputDepth) return true
+    level = level.flatMap((each) => (typeof each === 'object' && each !== null ? Object.values(each) : []))
+  }
+  return false
 }

@@ -43,6 +43,11 @@ export interface StartEvent {
   /** Unix time in seconds: formats have no clock of their own. */
   readonly created: number
   readonly echo: Echo
+  /**
+   * The server's own tools that the request offers. There, and be it empty, when the answer can have several steps: then
+   * the end of a message of Claude's need not be that of the answer.
+   */
+  readonly tools?: readonly string[]
 }
 
 /** What a request said that its format has to give back, or to go by: part of the log, so that a replay is the same. */
@@ -92,6 +97,49 @@ export interface RecoveryEvent {
   readonly model?: string
 }
 
+/** What a tool of the server's answered to a call, as Claude gets it. */
+export interface ToolResultEvent {
+  readonly type: 'tool_result'
+  /** Of the call. */
+  readonly id: string
+  readonly name: string
+  readonly content: string | readonly object[]
+  readonly is_error: boolean
+}
+
+/** A call waits for somebody's consent. */
+export interface ToolApprovalEvent {
+  readonly type: 'tool_approval'
+  readonly id: string
+  readonly name: string
+  readonly input: Readonly<Record<string, unknown>>
+  /** ISO 8601: without a word until then it is denied. */
+  readonly expires_at: string
+}
+
+/** What became of a call that waited: who answers it himself, or denies it, gives a result at once. */
+export const toolDecisions = ['approved', 'denied', 'answered', 'expired'] as const
+
+export interface ToolDecisionEvent {
+  readonly type: 'tool_decision'
+  readonly id: string
+  readonly name: string
+  readonly decision: (typeof toolDecisions)[number]
+  /** What the tool gets instead of Claude's input. */
+  readonly input?: Readonly<Record<string, unknown>>
+}
+
+/** A line about how far a tool is. */
+export interface ToolProgressEvent {
+  readonly type: 'tool_progress'
+  readonly id: string
+  readonly name: string
+  readonly text: string
+}
+
+/** What the server's own tools do, between two messages of Claude's. */
+export type ToolEvent = ToolResultEvent | ToolApprovalEvent | ToolDecisionEvent | ToolProgressEvent
+
 /** Who ended a stream before its time. */
 export type CancelledBy = 'client' | 'stop' | 'shutdown' | 'limit'
 
@@ -127,10 +175,29 @@ export interface CancelledEvent {
 export type TerminalEvent = DoneEvent | ErrorEvent | CancelledEvent
 
 /** What a log holds: Claude's own stream events and our few. */
-export type LogEvent = StartEvent | ClaudeEvent | Delta | UnknownEvent | ProgressEvent | RecoveryEvent | TerminalEvent
+export type LogEvent =
+  | StartEvent
+  | ClaudeEvent
+  | Delta
+  | UnknownEvent
+  | ProgressEvent
+  | RecoveryEvent
+  | ToolEvent
+  | TerminalEvent
 
 export function isTerminal(event: LogEvent): event is TerminalEvent {
   return event.type === 'done' || event.type === 'error' || event.type === 'cancelled'
+}
+
+const toolEventTypes: ReadonlySet<LogEvent['type']> = new Set<ToolEvent['type']>([
+  'tool_result',
+  'tool_approval',
+  'tool_decision',
+  'tool_progress',
+])
+
+export function isToolEvent(event: LogEvent): event is ToolEvent {
+  return toolEventTypes.has(event.type)
 }
 
 /**

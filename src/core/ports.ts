@@ -1,6 +1,7 @@
 import type { SluiceError } from './errors.ts'
 import type { LogEvent, TerminalEvent, UpstreamEvent } from './events.ts'
 import type { MessageRequest } from './request.ts'
+import type { ToolDecision } from './tools.ts'
 
 /** Who reads a log. */
 export interface LogReader {
@@ -15,6 +16,8 @@ export interface Cursor {
    * @throws SluiceError `resume_unavailable` when what follows is not held any more
    */
   next(limit: number): readonly LogEvent[]
+  /** How many events of a live log it has yet to give; 0 for a finished one. */
+  readonly behind: number
   /** Ends the reading; the log then counts one reader fewer. Safe to call twice. */
   close(): void
 }
@@ -25,6 +28,11 @@ export interface OwnerSignals {
   onReaders(count: number): void
   /** Somebody asked the stream to stop. */
   onStop(): Promise<void>
+  /**
+   * Somebody decides on a call of a tool.
+   * @returns whether it waited for that; the decision is in the log then
+   */
+  onDecision(call: string, decision: ToolDecision): Promise<boolean>
   /** Another replica has taken the log over: whatever this owner still appends is dropped. */
   onFenced(): void
 }
@@ -57,6 +65,11 @@ export interface StreamLog {
   expectReaders(): void
   /** Asks the owner of the run to stop it and resolves when the log is sealed. */
   stop(): Promise<void>
+  /**
+   * Hands a decision on a call to the owner of the run, as `OwnerSignals.onDecision`.
+   * @throws SluiceError `store_unavailable` when nobody can tell
+   */
+  decide(call: string, decision: ToolDecision): Promise<boolean>
 }
 
 /** A log whose run died with its process, and which is this process's to write now. */
@@ -91,6 +104,15 @@ export interface LogOptions {
   readonly plan?: (() => string) | undefined
 }
 
+/** How a store that can be away is doing. */
+export interface StoreHealth {
+  readonly up: boolean
+  /** Live and late streams of this process by how they stand to the store. */
+  readonly streams: Readonly<Record<string, number>>
+  /** Events that the store should have, and has not. */
+  readonly unsentEvents: number
+}
+
 /** Where logs live. */
 export interface LogStore {
   /** Live logs take up all the room there is: no new one should be begun. */
@@ -101,12 +123,37 @@ export interface LogStore {
    * @throws SluiceError `store_unavailable` when it cannot tell
    */
   claim(key: string, claim: NewClaim): Promise<Claim | undefined>
+  /**
+   * What a key stands for.
+   * @throws SluiceError `store_unavailable` when it cannot tell
+   */
+  claimed(key: string): Promise<Claim | undefined>
   create(id: string, options: LogOptions): StreamLog
-  /** @throws SluiceError `store_unavailable` when it cannot tell */
-  find(id: string): Promise<StreamLog | undefined>
+  /**
+   * @param principal who asks: another's takes no less time to look for than one that is not there, where that can be
+   * @throws SluiceError `store_unavailable` when it cannot tell
+   */
+  find(id: string, principal?: string): Promise<StreamLog | undefined>
   /** The live log of that name. */
   findLive(alias: string): Promise<StreamLog | undefined>
+  /** Of a store that can be away. */
+  health?(): StoreHealth
   close(): Promise<void>
+}
+
+/** What tickets were used for. */
+export interface SpentTickets {
+  /**
+   * Ties a ticket to a stream, unless it is tied to one: of all who try, on whichever replica, one is the first.
+   * @param untilMs the least that it is to be remembered, in milliseconds since 1970
+   * @returns the stream that it is tied to
+   * @throws SluiceError when it cannot tell
+   */
+  bind(ticket: string, stream: string, untilMs: number): Promise<string>
+  /** @throws SluiceError when it cannot tell */
+  find(ticket: string): Promise<string | undefined>
+  /** Nothing came of that stream: the ticket is as it was, unless it is tied to another. */
+  free(ticket: string, stream: string): Promise<void>
 }
 
 /** Where the events of an open answer go. */
@@ -146,9 +193,10 @@ export interface ForwardedRequest {
 export interface Upstream {
   /**
    * Sends the request and resolves when the response headers are in.
+   * @param traceparent of the call, where it is part of a trace
    * @throws SluiceError for whatever goes wrong before or, from the iterator, during the stream
    */
-  open(request: MessageRequest, signal: AbortSignal): Promise<UpstreamStream>
+  open(request: MessageRequest, signal: AbortSignal, traceparent?: string): Promise<UpstreamStream>
   /**
    * Hands a request on that is answered at once, such as counting tokens.
    * @param path with its query

@@ -18,6 +18,16 @@ export interface MessageRequest {
   readonly [field: string]: unknown
 }
 
+/** What a client wrote of one: what it leaves out is for `permitted` to fill in. */
+export interface AskedRequest {
+  readonly model?: string | undefined
+  readonly max_tokens?: number | undefined
+  readonly messages: readonly unknown[]
+  readonly betas?: readonly string[] | undefined
+  readonly version?: string | undefined
+  readonly [field: string]: unknown
+}
+
 /** What happens to the upstream stream when no reader is left. */
 export const disconnectPolicies = ['cancel', 'grace', 'finish'] as const
 export type DisconnectPolicy = (typeof disconnectPolicies)[number]
@@ -49,16 +59,27 @@ const block = z.looseObject({ type: text }).superRefine((value, context) => {
 })
 const content = z.union([z.string(), z.array(block).max(100_000)])
 
+/** What a `tool_result` block may hold. */
+export const toolResultContent = z.union([z.string(), z.array(block).max(1_000)])
+
 const message = z.strictObject({ role: z.enum(['user', 'assistant', 'system']), content })
 const object = z.looseObject({})
 const tool = z.looseObject({ name: text.optional(), type: text.optional() })
 
 /** Model names of every host of Claude, with their `:`, `/` and `@`; no blanks, nothing invisible. */
 export const modelName = z.string().regex(/^[\x21-\x7e]{1,256}$/, 'must be 1 to 256 visible ASCII characters')
+/** A name, or a `*` at its end for any ending. */
+export const modelPattern = modelName.regex(/^[^*]*\*?$/, 'may hold one *, at its end')
+
+/** Letter by letter: a name that looks alike is another name. */
+export function matchesModel(pattern: string, model: string): boolean {
+  return pattern.endsWith('*') ? model.startsWith(pattern.slice(0, -1)) : model === pattern
+}
+
 export const maxTokens = z.int().min(0).max(1_000_000)
 
-/** Every field of the Messages API, current, beta and retired: what a client sends goes through. */
-const messageFields = {
+/** Every field of the Messages API but `messages`, current, beta and retired: what a client sends goes through. */
+export const messageFields = {
   model: modelName.optional(),
   max_tokens: maxTokens.optional(),
   system: z.union([z.string(), z.array(block)]).optional(),
@@ -100,6 +121,8 @@ function headerValue() {
 
 /** What a client asks of Sluice beyond the Messages API. */
 export interface StreamOptions {
+  /** Of the operator's list; names are compared, not checked. */
+  readonly preset?: string | undefined
   readonly format?: string | undefined
   readonly smooth?: SmoothUnit | undefined
   readonly progress?: boolean | undefined
@@ -109,21 +132,18 @@ export interface StreamOptions {
 /** An idempotency key: the same one always gives the same stream. Chosen by clients, such as a UUID. */
 export const idempotencyKey = z.string().regex(/^[\x21-\x7e]{1,255}$/, 'must be 1 to 255 visible ASCII characters')
 
-export interface Defaults {
-  readonly default_model: string
-  readonly default_max_tokens: number
-}
-
 export interface ParsedRequest {
-  readonly message: MessageRequest
+  readonly message: AskedRequest
   readonly options: StreamOptions
 }
 
 /** The readers of stream requests, for the formats that are registered. */
-export function requestReader(formats: readonly string[], defaults: Defaults) {
+export function requestReader(formats: readonly string[]) {
   const format = z.enum(formats)
   const smooth = z.enum(smoothUnits).optional()
+  const preset = z.string().optional()
   const options = {
+    preset,
     format: format.optional(),
     smooth,
     progress: z.boolean().optional(),
@@ -145,6 +165,7 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
     model: modelName.optional(),
     system: text.optional(),
     max_tokens: z.string().regex(/^\d+$/, 'must be a whole number').transform(Number).pipe(maxTokens).optional(),
+    preset,
     format: format.optional(),
     smooth,
     progress: z
@@ -156,15 +177,10 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
 
   const attachment = z.strictObject({ format: format.optional(), smooth, after: z.string().optional() })
 
-  function toMessage(fields: Record<string, unknown>): MessageRequest {
+  function toMessage(fields: Record<string, unknown>): AskedRequest {
     const { prompt, stream: _, ...rest } = fields
     const messages = prompt === undefined ? fields['messages'] : [{ role: 'user', content: prompt }]
-    return {
-      model: defaults.default_model,
-      max_tokens: defaults.default_max_tokens,
-      ...rest,
-      messages: messages as unknown[],
-    }
+    return { ...rest, messages: messages as unknown[] }
   }
 
   return {
@@ -174,13 +190,13 @@ export function requestReader(formats: readonly string[], defaults: Defaults) {
       const checked = check(body, input)
       const fields = { ...(input as Record<string, unknown>) }
       for (const option of Object.keys(options)) delete fields[option]
-      const { format, smooth, progress, on_disconnect } = checked
-      return { message: toMessage(fields), options: { format, smooth, progress, on_disconnect } }
+      const { preset, format, smooth, progress, on_disconnect } = checked
+      return { message: toMessage(fields), options: { preset, format, smooth, progress, on_disconnect } }
     },
     /** @throws SluiceError `invalid_request` naming every parameter that is wrong */
     fromQuery(input: unknown): ParsedRequest {
-      const { format, smooth, progress, key: _, ...fields } = check(query, input)
-      return { message: toMessage(fields), options: { format, smooth, progress } }
+      const { preset, format, smooth, progress, key: _, ...fields } = check(query, input)
+      return { message: toMessage(fields), options: { preset, format, smooth, progress } }
     },
     /** Parameters of a request for a stream that exists. */
     attachment(input: unknown): Pick<StreamOptions, 'format' | 'smooth'> & { after?: string | undefined } {

@@ -81,3 +81,13 @@ describe('toolInput', () => {
     expect(tool([json], {})).toEqual({ input: null, invalid: json })
   })
 })
+
+it('takes an input that is nested beyond all reason for one that does not parse: nobody could write it down again', () => {
+  const read = (depth: number) => {
+    const block = open({ type: 'tool_use', id: 't', name: 't', input: {} })
+    add(block, 'input_json', `{"a":${'['.repeat(depth)}${']'.repeat(depth)},"b":"${'['.repeat(2_000)}"}`)
+    return toolInput(block)
+  }
+  expect(read(400)).toMatchObject({ input: { b: '['.repeat(2_000) } })
+  expect(read(50_000)).toMatchObject({ input: null, invalid: expect.stringMatching(/^\{"a":\[\[/) })
+})

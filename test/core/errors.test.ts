@@ -23,7 +23,13 @@ describe('errorTable', () => {
   it('tells clients to send nothing again that is their own fault', () => {
     const retryable = codes.filter((code) => errorTable[code].retryable)
     const callersFault = retryable.filter((code) => errorTable[code].status < 500)
-    expect(callersFault).toEqual(['request_timeout', 'upstream_rate_limited'])
+    expect(callersFault).toEqual([
+      'request_timeout',
+      'rate_limited',
+      'too_many_concurrent_streams',
+      'budget_reserved',
+      'upstream_rate_limited',
+    ])
   })
 
   it('never shows a browser that our own credentials were refused', () => {

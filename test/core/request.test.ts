@@ -2,8 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { SluiceError } from '../../src/core/errors.ts'
 import { disconnectPolicies, requestReader } from '../../src/core/request.ts'
 
-const defaults = { default_model: 'claude-default', default_max_tokens: 4096 }
-const reader = requestReader(['json', 'text'], defaults)
+const reader = requestReader(['json', 'text'])
 const user = (content: unknown) => ({ messages: [{ role: 'user', content }] })
 
 function refusal(read: () => unknown): string {
@@ -89,9 +88,9 @@ const everything = {
 }
 
 describe('fromBody', () => {
-  it('makes a prompt the one user message, with the defaults', () => {
+  it('makes a prompt the one user message, and nothing of what is not said', () => {
     expect(reader.fromBody({ prompt: 'hi' })).toEqual({
-      message: { model: 'claude-default', max_tokens: 4096, messages: [{ role: 'user', content: 'hi' }] },
+      message: { messages: [{ role: 'user', content: 'hi' }] },
       options: {},
     })
   })
@@ -108,9 +107,10 @@ describe('fromBody', () => {
 
   it('takes the options out of the message', () => {
     for (const on_disconnect of disconnectPolicies) {
-      const { message, options } = reader.fromBody({ prompt: 'hi', format: 'text', on_disconnect, stream: true })
-      expect(options).toEqual({ format: 'text', on_disconnect })
-      expect(Object.keys(message).sort()).toEqual(['max_tokens', 'messages', 'model'])
+      const chosen = { preset: 'support', format: 'text', on_disconnect }
+      const { message, options } = reader.fromBody({ prompt: 'hi', ...chosen, stream: true })
+      expect(options).toEqual(chosen)
+      expect(Object.keys(message)).toEqual(['messages'])
     }
   })
 
