@@ -5,20 +5,8 @@ import type { Cursor, LogReader, StreamLog } from '../core/ports.ts'
 import { Frames, reconnectAfter } from '../core/sse.ts'
 import type { Sweep, Swept } from '../core/sweep.ts'
 import { noUsage } from '../core/usage.ts'
-import { recutter, Smoother } from './smooth.ts'
-
-/** A client's socket, as far as a connection knows it. */
-export interface Outlet {
-  /** All bytes that have been written, and those of them that the client has not taken yet. */
-  readonly writtenBytes: number
-  readonly pendingBytes: number
-  /** @returns false when the client lags: no more is written until `Connection.resume` is called */
-  write(text: string): boolean
-  /** Ends the response with `text`, after what has been written. */
-  end(text: string): void
-  /** Cuts the connection. */
-  destroy(): void
-}
+import type { Lag, Outlet } from './outlet.ts'
+import { Smoother } from './smooth.ts'
 
 export interface ConnectionOptions {
   readonly format: Format
@@ -65,6 +53,8 @@ export class Connection implements LogReader, Swept {
   #blocked = false
   #ended = false
   #lastWriteAt = 0
+  /** What was last written for another reason than that there was something new; it is not to be taken for that. */
+  #lastOtherWriteAt = 0
   /** Something waits for the client to take it; how much it had taken at the last look, and when it last took some. */
   #lagging = false
   #taken = 0
@@ -88,6 +78,7 @@ export class Connection implements LogReader, Swept {
     this.#outlet = outlet
     this.#lastWriteAt = performance.now()
     this.#pump()
+    this.#lastOtherWriteAt = this.#lastWriteAt
     this.#options.sweep.due(this, this.#dueAt(performance.now()))
     return outlet.writtenBytes > 0
   }
@@ -100,6 +91,20 @@ export class Connection implements LogReader, Swept {
   resume(): void {
     this.#blocked = false
     this.#pump()
+    this.#lastOtherWriteAt = this.#lastWriteAt
+  }
+
+  get lag(): Lag {
+    return { events: this.#cursor.behind + this.#unsent.length, bytes: this.#outlet?.pendingBytes ?? 0 }
+  }
+
+  /**
+   * How long it took until what came from upstream at `readAt` was on its way to the client, both in milliseconds;
+   * `undefined` when that is not to be told from what the connection does by itself.
+   */
+  delaySince(readAt: number): number | undefined {
+    const isRelayed = this.#lastWriteAt > this.#lastOtherWriteAt && this.#lastWriteAt >= readAt
+    return isRelayed && !this.#smoother ? this.#lastWriteAt - readAt : undefined
   }
 
   /** The socket is closed, by whichever side. */
@@ -144,6 +149,7 @@ export class Connection implements LogReader, Swept {
     if (this.#lagging && now - this.#lastProgressAt >= this.#options.clientStallMs) outlet.destroy()
     else if (!this.#ended && !this.#blocked && now - this.#lastWriteAt >= this.#options.heartbeatMs) {
       this.#write(outlet, this.#options.format.heartbeat)
+      this.#lastOtherWriteAt = this.#lastWriteAt
     }
     return this.#dueAt(now)
   }
@@ -235,12 +241,3 @@ export class Connection implements LogReader, Swept {
 /** What a connection says of an answer that it knows no end of. */
 const unknownUsage = { ...noUsage, measured: false } as const
 const timing = { ttft_ms: null, duration_ms: 0, tokens_per_second: null }
-
-/** How many frames `format` makes of these events. */
-export function countFrames(format: Format, events: readonly LogEvent[], smooth?: SmoothUnit): number {
-  const frames = new Frames('', Number.POSITIVE_INFINITY)
-  const encode = format.encoder()
-  const recut = smooth && recutter(smooth)
-  for (const event of recut ? events.flatMap(recut) : events) encode(event, frames)
-  return frames.count
-}

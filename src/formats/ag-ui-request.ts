@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import type { Block } from '../core/blocks.ts'
 import { type Echo, toolBlockTypes } from '../core/events.ts'
-import { check, type Defaults, type DisconnectPolicy, type MessageRequest, requestReader } from '../core/request.ts'
+import { type AskedRequest, check, requestReader, type StreamOptions } from '../core/request.ts'
 import { isResultType, redactedPrefix } from './ag-ui.ts'
+import type { ClaudeResult } from './ag-ui-results.ts'
 
 const source = z.discriminatedUnion('type', [
   z.looseObject({ type: z.literal('data'), value: z.string(), mimeType: z.string() }),
@@ -53,13 +54,13 @@ const tool = z.looseObject({
   parameters: z.looseObject({}).nullish(),
 })
 
-/** What `forwardedProps` may say: of the Messages API all that AG-UI has no field for, and one option of Sluice's. */
+/** What `forwardedProps` may say: of the Messages API all that AG-UI has no field for, and two options of Sluice's. */
 const forwardable = [
   ...['model', 'max_tokens', 'system', 'tools', 'tool_choice', 'thinking', 'temperature', 'top_p', 'top_k'],
   ...['stop_sequences', 'output_config', 'output_format', 'metadata', 'cache_control', 'container', 'speed'],
   ...['context_management', 'compaction', 'diagnostics', 'inference_geo', 'service_tier', 'mcp_servers'],
   ...['fallbacks', 'fallback_credit_token', 'billing_policy', 'betas', 'user_profile_id', 'workspace_id'],
-  'on_disconnect',
+  ...['preset', 'on_disconnect'],
 ]
 const forwardedProps = z.strictObject(Object.fromEntries(forwardable.map((field) => [field, z.unknown().optional()])))
 
@@ -81,14 +82,14 @@ type InputPart = z.output<typeof part>
 type Of<Role extends InputMessage['role']> = Extract<InputMessage, { role: Role }>
 
 export interface AgUiRequest {
-  readonly message: MessageRequest
+  readonly message: AskedRequest
   readonly echo: Required<Pick<Echo, 'thread_id' | 'run_id'>>
-  readonly onDisconnect: DisconnectPolicy | undefined
+  readonly options: Pick<StreamOptions, 'preset' | 'on_disconnect'>
 }
 
 /** The reader of `RunAgentInput`. `state` is the application's own and is not shown to Claude. */
-export function agUiReader(defaults: Defaults): (body: unknown) => AgUiRequest {
-  const read = requestReader(['ag-ui'], defaults)
+export function agUiReader(): (body: unknown) => AgUiRequest {
+  const read = requestReader(['ag-ui'])
   return (body) => {
     const input = check(runAgentInput, body)
     const { system, tools, ...forwarded } = input.forwardedProps ?? {}
@@ -99,7 +100,7 @@ export function agUiReader(defaults: Defaults): (body: unknown) => AgUiRequest {
       messages: toTurns(input.messages).map(({ role, content }) => ({ role, content })),
     })
     const echo = { thread_id: input.threadId, run_id: input.runId }
-    return { message, echo, onDisconnect: options.on_disconnect }
+    return { message, echo, options }
   }
 }
 
@@ -169,7 +170,8 @@ function toThinking({ content, encryptedValue }: Of<'reasoning'>): Block[] {
 
 /** @param open nobody has asked anything since, so that tools of Anthropic's may still be at work */
 function toAssistant({ content, toolCalls }: Of<'assistant'>, answered: ReadonlySet<string>, open: boolean): Block[] {
-  const text = content ? [{ type: 'text', text: content }] : []
+  // A message of blanks alone is one of Claude's own, which Claude does not take back.
+  const text = content?.trim() ? [{ type: 'text', text: content }] : []
   const calls = (toolCalls ?? []).flatMap(({ id, function: call, metadata }) => {
     const claude = claudeBlock(metadata)
     const { type, ...rest } = claude && toolBlockTypes.has(claude.type) ? claude : { type: 'tool_use' }
@@ -182,9 +184,11 @@ function toAssistant({ content, toolCalls }: Of<'assistant'>, answered: Readonly
   return [...text, ...calls]
 }
 
-function toToolResult({ toolCallId, content, error }: Of<'tool'>): Block {
-  const told = content === '' && error ? error : toContent(content)
-  return { type: 'tool_result', tool_use_id: toolCallId, content: told, ...(error && { is_error: true }) }
+function toToolResult({ toolCallId, content, error, metadata }: Of<'tool'>): Block {
+  const claude = claudeBlock(metadata) as Partial<ClaudeResult> | undefined
+  const told = claude?.content ?? (content === '' && error ? error : toContent(content))
+  const failed = error || claude?.is_error
+  return { type: 'tool_result', tool_use_id: toolCallId, content: told, ...(failed && { is_error: true }) }
 }
 
 /** What a tool at Anthropic gave is part of Claude's own turn. */

@@ -5,10 +5,12 @@ import {
   type LogEvent,
   type RecoveryEvent,
   type TerminalEvent,
+  type ToolEvent,
   toolBlockTypes,
 } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
 import { closing, comment, type Frames, opening } from '../core/sse.ts'
+import { blockResultOf, resultOf } from './ag-ui-results.ts'
 import { tokenUsage } from './ag-ui-usage.ts'
 
 /**
@@ -84,6 +86,16 @@ function write(event: Exclude<LogEvent, Delta>, state: State, out: Frames): void
     case 'recovery':
       recovery(event, out)
       break
+    case 'tool_result':
+      state.pending.delete(event.id)
+      state.parent = undefined
+      tell('TOOL_CALL_RESULT', resultOf(event, state.message), out)
+      break
+    case 'tool_approval':
+    case 'tool_decision':
+    case 'tool_progress':
+      tellOfTool(event, out)
+      break
     case 'done':
     case 'error':
     case 'cancelled':
@@ -95,6 +107,8 @@ const tell = (type: string, fields: object, out: Frames) => out.data(JSON.string
 const custom = (name: string, value: unknown, out: Frames) => tell('CUSTOM', { name, value }, out)
 
 const recovery = ({ type: _, ...value }: RecoveryEvent, out: Frames) => custom('sluice.recovery', value, out)
+
+const tellOfTool = ({ type, ...value }: ToolEvent, out: Frames) => custom(`sluice.${type}`, value, out)
 
 /** A stream that was opened in another format is a thread and a run of its own. */
 function start({ stream, echo, model }: Extract<LogEvent, { type: 'start' }>, state: State, out: Frames): void {
@@ -205,14 +219,8 @@ function endCall(part: Part, state: State, out: Frames, whole: boolean): void {
 }
 
 function tellResult({ id, block }: Part, state: State, out: Frames): void {
-  const { tool_use_id, content, ...rest } = block
   state.parent = undefined
-  // JSON can be read back; a text could be taken for JSON, so it is kept beside itself.
-  const isText = typeof content === 'string'
-  const claude = isText ? { ...rest, content } : rest
-  const result = { messageId: id, toolCallId: tool_use_id, role: 'tool' }
-  const text = isText ? content : JSON.stringify(content ?? null)
-  tell('TOOL_CALL_RESULT', { ...result, content: text, metadata: { claude } }, out)
+  tell('TOOL_CALL_RESULT', blockResultOf(block, id), out)
 }
 
 function closeAll(state: State, out: Frames): void {

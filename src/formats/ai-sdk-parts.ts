@@ -27,6 +27,8 @@ export interface State {
   readonly parts: Map<number, Part>
   /** Ids of the tool calls told: a client fails at the result of any other. */
   readonly calls: Set<string>
+  /** Those of them that somebody said no to, which is all that is told of their results. */
+  readonly denied: Set<string>
   /** What has been told as a source, and as which. */
   readonly sources: Set<string>
 }

@@ -1,6 +1,13 @@
 import { applyDelta } from '../core/blocks.ts'
 import type { Delta } from '../core/delta.ts'
-import { isTerminal, type LogEvent, type RecoveryEvent, type TerminalEvent } from '../core/events.ts'
+import {
+  isTerminal,
+  isToolEvent,
+  type LogEvent,
+  type RecoveryEvent,
+  type TerminalEvent,
+  type ToolEvent,
+} from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
 import { closing, comment, type Frames } from '../core/sse.ts'
 import { asText, beginPart, type Chunk, endPart, otherDelta, type State } from './ai-sdk-parts.ts'
@@ -26,6 +33,7 @@ function encoder(): Encoder {
     count: 0,
     parts: new Map(),
     calls: new Set(),
+    denied: new Set(),
     sources: new Set(),
   }
   return (event, out) => {
@@ -73,7 +81,7 @@ function chunksOf(event: Exclude<LogEvent, Delta>, state: State): Chunk[] {
     case 'error':
       return [...endStep(state), ...end(event, state)]
     default:
-      return isToolResult(event) ? ownToolResult(event, state) : []
+      return isToolEvent(event) ? toolChunks(event, state) : []
   }
 }
 
@@ -105,23 +113,28 @@ function recovery({ type: _, ...data }: RecoveryEvent): Chunk {
   return { type: 'data-recovery', data, transient: true }
 }
 
-/** What Sluice will tell of tools that it ran itself; logs of this version have none. */
-interface ToolResult {
-  readonly type: 'tool_result'
-  readonly id: string
-  readonly content: unknown
-  readonly is_error?: boolean
-}
-
-function isToolResult(event: { readonly type: string }): event is ToolResult {
-  return event.type === 'tool_result' && 'id' in event
-}
-
-function ownToolResult({ id: toolCallId, content, is_error }: ToolResult, { calls }: State): Chunk[] {
+/** The calls are answered like those of tools that the AI SDK's own server runs: within the step that made them. */
+function toolChunks(event: ToolEvent, { stream, calls, denied }: State): Chunk[] {
+  const { id: toolCallId } = event
   if (!calls.has(toolCallId)) return []
-  return is_error
-    ? [{ type: 'tool-output-error', toolCallId, errorText: asText(content) }]
-    : [{ type: 'tool-output-available', toolCallId, output: content }]
+  switch (event.type) {
+    case 'tool_approval':
+      // Where the decision is to be posted, below `/streams/`: the id of the message may be that of an earlier stream.
+      return [{ type: 'tool-approval-request', approvalId: `${stream}/tools/${toolCallId}`, toolCallId }]
+    case 'tool_decision':
+      if (event.decision !== 'denied' && event.decision !== 'expired') return []
+      denied.add(toolCallId)
+      return [{ type: 'tool-output-denied', toolCallId }]
+    case 'tool_progress': {
+      const { type: _, ...data } = event
+      return [{ type: 'data-tool-progress', data, transient: true }]
+    }
+    case 'tool_result':
+      if (denied.has(toolCallId)) return []
+      return event.is_error
+        ? [{ type: 'tool-output-error', toolCallId, errorText: asText(event.content) }]
+        : [{ type: 'tool-output-available', toolCallId, output: event.content }]
+  }
 }
 
 /** As Vercel's own provider for Claude has it. */

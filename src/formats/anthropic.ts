@@ -1,8 +1,9 @@
 import { type Delta, eventOpening, perBlock } from '../core/delta.ts'
 import type { ErrorCode, PublicError } from '../core/errors.ts'
-import type { LogEvent } from '../core/events.ts'
+import { isTerminal, type LogEvent } from '../core/events.ts'
 import type { Encoder, Format } from '../core/format.ts'
 import { closing, type Frames, opening, unnumbered } from '../core/sse.ts'
+import { FoldedSteps } from './anthropic-steps.ts'
 
 /**
  * Claude's own events, as the Messages API sends them: for the Anthropic SDKs and whatever else speaks to Anthropic.
@@ -12,7 +13,20 @@ export const anthropic: Format = {
   name: 'anthropic',
   headers: {},
   heartbeat: unnumbered('ping', '{"type": "ping"}'),
-  encoder: () => encode,
+  encoder,
+}
+
+/** Only a log of several steps has to be folded: any other goes through as it is. */
+function encoder(): Encoder {
+  let folded: FoldedSteps | undefined
+  return (event, out) => {
+    if (event.type === 'start' && event.tools) folded = new FoldedSteps(event.tools)
+    if (!folded) return encode(event, out)
+    if (isTerminal(event)) {
+      for (const each of folded.end(event)) encode(each, out)
+      encode(event, out)
+    } else for (const each of folded.fold(event)) encode(each, out)
+  }
 }
 
 const deltaName = 'content_block_delta'
@@ -33,6 +47,10 @@ const encode: Encoder = (event, out) => {
     case 'start':
     case 'progress':
     case 'recovery':
+    case 'tool_result':
+    case 'tool_approval':
+    case 'tool_decision':
+    case 'tool_progress':
       return
     case 'done':
     case 'error':
@@ -67,11 +85,19 @@ const types: Partial<Record<ErrorCode, string>> = {
   body_too_complex: 'invalid_request_error',
   invalid_position: 'invalid_request_error',
   key_reused: 'invalid_request_error',
+  preset_required: 'invalid_request_error',
+  preset_not_found: 'invalid_request_error',
+  preset_conflict: 'invalid_request_error',
+  model_not_allowed: 'invalid_request_error',
+  not_allowed: 'invalid_request_error',
   resume_unavailable: 'invalid_request_error',
   unsupported_media_type: 'invalid_request_error',
   upstream_invalid_request: 'invalid_request_error',
   unauthorized: 'authentication_error',
   access_revoked: 'authentication_error',
+  token_invalid: 'authentication_error',
+  token_expired: 'authentication_error',
+  not_permitted: 'permission_error',
   stream_not_found: 'not_found_error',
   route_not_found: 'not_found_error',
   upstream_not_found: 'not_found_error',
@@ -79,6 +105,13 @@ const types: Partial<Record<ErrorCode, string>> = {
   upstream_too_large: 'request_too_large',
   upstream_rate_limited: 'rate_limit_error',
   too_many_wrong_keys: 'rate_limit_error',
+  too_many_unknown_streams: 'rate_limit_error',
+  rate_limited: 'rate_limit_error',
+  too_many_concurrent_streams: 'rate_limit_error',
+  budget_reserved: 'rate_limit_error',
+  token_budget_exhausted: 'rate_limit_error',
+  spend_limit_reached: 'rate_limit_error',
+  model_without_price: 'invalid_request_error',
   budget_exhausted: 'billing_error',
   upstream_overloaded: 'overloaded_error',
   too_many_streams: 'overloaded_error',

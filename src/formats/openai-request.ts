@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { check, type Defaults, type MessageRequest, modelName } from '../core/request.ts'
+import { type AskedRequest, check, modelName } from '../core/request.ts'
 import { messageList, toClaude } from './openai-messages.ts'
 
 const text = z.string().min(1)
@@ -109,7 +109,7 @@ export const chatCompletionBody = z.strictObject({ ...mapped, ...dropped })
 type Body = z.output<typeof chatCompletionBody>
 
 export interface OpenAIRequest {
-  readonly message: MessageRequest
+  readonly message: AskedRequest
   readonly echo: { readonly include_usage: boolean }
   readonly stream: boolean
 }
@@ -119,12 +119,13 @@ export interface OpenAIRequest {
  * @throws SluiceError `invalid_request` naming every field that is wrong
  * @see https://platform.claude.com/docs/en/api/openai-sdk
  */
-export function openaiRequest(input: unknown, defaults: Defaults): OpenAIRequest {
+export function openaiRequest(input: unknown): OpenAIRequest {
   const request = check(chatCompletionBody, input)
+  const max_tokens = request.max_completion_tokens ?? request.max_tokens
   return {
     message: {
-      model: request.model ?? defaults.default_model,
-      max_tokens: request.max_completion_tokens ?? request.max_tokens ?? defaults.default_max_tokens,
+      ...(typeof request.model === 'string' && { model: request.model }),
+      ...(typeof max_tokens === 'number' && { max_tokens }),
       ...toClaude(request.messages),
       ...samplingOf(request),
       ...toolsOf(request),

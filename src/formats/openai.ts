@@ -150,7 +150,8 @@ class Chunks {
       if (escaped !== '') out.spliced(reasoning, escaped, closeString)
     }
     if (block.type === 'redacted_thinking') out.data(`${delta}"thinking_blocks":[${JSON.stringify(block)}]${close}`)
-    if (block.type !== 'tool_use') return
+    // A completion has no place for calls that were answered meanwhile: those of the server's tools.
+    if (block.type !== 'tool_use' || this.#start.tools?.includes(String(block['name']))) return
     const { id, name, input } = block
     // Clients fill an array by this index, so it counts the calls; Claude's counts all blocks.
     const at = this.#calls++
@@ -203,17 +204,28 @@ const stopped: PublicError = { code: 'stopped', message: errorTable.stopped.mess
 
 export function openaiError({ code, message }: PublicError): OpenAIError {
   return {
-    error: { message, type: errorType(code), param: code === 'invalid_request' ? faultyField(message) : null, code },
+    error: { message, type: errorType(code), param: namesField.has(code) ? faultyField(message) : null, code },
   }
 }
 
+/** Their sentences begin with the field that is wrong. */
+const namesField: ReadonlySet<ErrorCode> = new Set(['invalid_request', 'preset_conflict', 'not_allowed'])
+
+/** More requests do not help. */
+const quotaCodes: ReadonlySet<ErrorCode> = new Set([
+  'budget_exhausted',
+  'token_budget_exhausted',
+  'spend_limit_reached',
+])
+
 function errorType(code: ErrorCode): string {
-  if (code === 'budget_exhausted') return 'insufficient_quota'
-  if (code === 'upstream_rate_limited') return 'rate_limit_error'
-  return errorTable[code].status < 500 ? 'invalid_request_error' : 'server_error'
+  if (quotaCodes.has(code)) return 'insufficient_quota'
+  const { status } = errorTable[code]
+  if (status === 429 && code !== 'too_many_wrong_keys') return 'rate_limit_error'
+  return status < 500 ? 'invalid_request_error' : 'server_error'
 }
 
-/** The field that a sentence of `check` names first. */
+/** The field that such a sentence names first. */
 function faultyField(message: string): string | null {
   const path = /^([^\s:]+): /.exec(message)?.[1]
   return path === undefined || path === 'body' ? null : path

@@ -4,7 +4,9 @@ import type { LogEvent } from '../../src/core/events.ts'
 import type { Format } from '../../src/core/format.ts'
 import type { StreamLog } from '../../src/core/ports.ts'
 import { Sweep } from '../../src/core/sweep.ts'
-import { Connection, type ConnectionOptions, countFrames, type Outlet } from '../../src/delivery/connection.ts'
+import { Connection, type ConnectionOptions } from '../../src/delivery/connection.ts'
+import { countFrames } from '../../src/delivery/count.ts'
+import type { Outlet } from '../../src/delivery/outlet.ts'
 import { json } from '../../src/formats/json.ts'
 import { text as textFormat } from '../../src/formats/text.ts'
 import { memoryStore } from '../../src/log/memory.ts'
@@ -51,7 +53,8 @@ function connect(options: Partial<ConnectionOptions> = {}) {
   onTestFinished(() => void vi.useRealTimers())
   const sweep = new Sweep()
   const readers: number[] = []
-  const owner = { onReaders: (count: number) => void readers.push(count), onStop: async () => {}, onFenced: () => {} }
+  const onReaders = (count: number) => void readers.push(count)
+  const owner = { onReaders, onStop: async () => {}, onDecision: async () => false, onFenced: () => {} }
   const log: StreamLog = memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 1e9 }).create(streamId, {
     owner,
   })

@@ -229,7 +229,7 @@ describe('whatever Claude sends', () => {
 })
 
 describe('RunAgentInput', () => {
-  const read = agUiReader({ default_model: 'claude-test', default_max_tokens: 100 })
+  const read = agUiReader()
   const user = { id: 'u', role: 'user', content: 'hi' }
   const input = (messages: object[] = [user], more: object = {}) => ({ threadId: 't', runId: 'r', messages, ...more })
   const turns = (...messages: object[]): Json => read(input(messages)).message.messages
@@ -258,9 +258,9 @@ describe('RunAgentInput', () => {
 
   it('needs but threads, runs and messages', () => {
     expect(read(input())).toEqual({
-      message: { model: 'claude-test', max_tokens: 100, messages: [{ role: 'user', content: 'hi' }] },
+      message: { messages: [{ role: 'user', content: 'hi' }] },
       echo: { thread_id: 't', run_id: 'r' },
-      onDisconnect: undefined,
+      options: {},
     })
   })
 

@@ -4,7 +4,7 @@ import { SluiceError } from '../../src/core/errors.ts'
 import { requestReader } from '../../src/core/request.ts'
 import { chatReader, isChatBody } from '../../src/formats/ai-sdk-request.ts'
 
-const { fromBody } = requestReader(['json', 'ai-sdk'], { default_model: 'claude-test', default_max_tokens: 100 })
+const { fromBody } = requestReader(['json', 'ai-sdk'])
 const read = chatReader(fromBody)
 
 const said = (text: string) => ({ type: 'text', text })
@@ -54,7 +54,6 @@ describe('the body', () => {
     expect(read(body)).toEqual({
       message: {
         model: 'claude-x',
-        max_tokens: 100,
         thinking: { type: 'adaptive' },
         messages: [{ role: 'user', content: [said('Hi')] }],
       },

@@ -6,7 +6,7 @@ import type { LogEvent } from '../../src/core/events.ts'
 import type { Format } from '../../src/core/format.ts'
 import { Frames } from '../../src/core/sse.ts'
 import { formats } from '../../src/formats/registry.ts'
-import { done, failed, fold, logOf, start, streamId } from '../support/logs.ts'
+import { done, failed, fold, logOf, start, streamId, toolLog } from '../support/logs.ts'
 import { recordings } from '../support/recordings.ts'
 
 const cancelled: LogEvent = { type: 'cancelled', by: 'client', usage: { input_tokens: 1, output_tokens: 1 } }
@@ -59,6 +59,11 @@ function logSaying(pieces: readonly (readonly [DeltaKind, string])[]): LogEvent[
   ] as LogEvent[]
 }
 
+const logs: [string, () => LogEvent[]][] = [
+  ...[...recordings].map(([name, bytes]): [string, () => LogEvent[]] => [name, () => logOf(bytes)]),
+  ['an answer in steps', toolLog],
+]
+
 describe.each<[string, Format]>(Object.entries(formats))('the format %s', (name, format) => {
   it('is registered under its own name, with a heartbeat that no client takes for a frame', () => {
     expect(format.name).toBe(name)
@@ -66,13 +71,13 @@ describe.each<[string, Format]>(Object.entries(formats))('the format %s', (name,
     expect(listen(format.heartbeat).ids).toEqual([])
   })
 
-  describe.each([...recordings])('of %s', (_, recording) => {
-    const events = logOf(recording)
+  describe.each(logs)('of %s', (_, logged) => {
+    const events = logged()
     const body = fold(format, events)
 
     it('is the same every time', () => {
       expect(fold(format, structuredCloneLog(events))).toBe(body)
-      expect(events).toEqual(logOf(recording))
+      expect(events).toEqual(logged())
     })
 
     it('numbers its frames from 1 without gaps, and adds nothing that a client would stumble over', () => {
@@ -180,3 +185,74 @@ function structuredCloneLog(events: readonly LogEvent[]): LogEvent[] {
     event.type === 'delta' ? new Delta(event.kind, event.index, event.escaped, event.raw) : structuredClone(event),
   )
 }
+
+/** An answer in steps of which each has other calls, and things happen to them in another order. */
+const randomToolLog = fc
+  .array(
+    fc.array(
+      fc.record({
+        text: fc.string({ unit: 'binary', maxLength: 20 }),
+        progress: fc.nat(2),
+        consent: fc.constantFrom(undefined, 'approved', 'denied', 'answered', 'expired'),
+        isError: fc.boolean(),
+        isBlocks: fc.boolean(),
+        isOurs: fc.boolean(),
+      }),
+      { maxLength: 4 },
+    ),
+    { minLength: 1, maxLength: 4 },
+  )
+  .map((steps) => steps.flatMap((calls, step) => stepEvents(step, calls)))
+  .map((events): LogEvent[] => [{ ...start, tools: ['ours'] } as LogEvent, ...events, done])
+
+type RandomCall = {
+  text: string
+  progress: number
+  consent: string | undefined
+  isError: boolean
+  isBlocks: boolean
+  isOurs: boolean
+}
+
+function stepEvents(step: number, calls: readonly RandomCall[]): LogEvent[] {
+  const usage = { input_tokens: 1, output_tokens: 1 }
+  const message = { id: `msg_${step}`, type: 'message', role: 'assistant', model: 'm', content: [], usage }
+  const named = calls.map((call, n) => ({ ...call, id: `toolu_${step}_${n}`, name: call.isOurs ? 'ours' : 'theirs' }))
+  const said = named.flatMap(({ id, name, text }, index) => [
+    { type: 'content_block_start', index, content_block: { type: 'tool_use', id, name, input: {} } },
+    new Delta('input_json', index, escapeJson(JSON.stringify({ text }))),
+    { type: 'content_block_stop', index },
+  ])
+  const made = named.filter(({ isOurs }) => isOurs).flatMap(callEvents)
+  const ending = { delta: { stop_reason: calls.length > 0 ? 'tool_use' : 'end_turn', stop_sequence: null }, usage }
+  const whole = [{ type: 'message_delta', ...ending }, { type: 'message_stop' }]
+  return [{ type: 'message_start', message }, ...said, ...whole, ...made] as LogEvent[]
+}
+
+function callEvents(call: RandomCall & { readonly id: string; readonly name: string }): object[] {
+  const { id, name, text, progress, consent, isError: is_error, isBlocks } = call
+  const own = { id, name }
+  return [
+    ...(consent ? [{ type: 'tool_approval', ...own, input: { text }, expires_at: '2026-11-21T12:00:00.000Z' }] : []),
+    ...Array.from({ length: progress }, (_, n) => ({ type: 'tool_progress', ...own, text: `${n} ${text}` })),
+    ...(consent ? [{ type: 'tool_decision', ...own, decision: consent }] : []),
+    { type: 'tool_result', ...own, content: isBlocks ? [{ type: 'text', text }] : text, is_error },
+  ]
+}
+
+it.each(Object.entries(formats))('%s resumes after any frame of any answer in steps, cut off anywhere', (_, format) => {
+  fc.assert(
+    fc.property(randomToolLog, fc.nat(), fc.constantFrom(done, failed, cancelled), (whole, cut, terminal) => {
+      const events = [...whole.slice(0, 1 + (cut % (whole.length - 1))), terminal]
+      const body = fold(format, events)
+      const frames = split(body)
+      const { ids, odd } = listen(body)
+      expect([ids, odd]).toEqual([contiguous(ids.length), []])
+      for (let after = 1; after <= ids.length; after++) {
+        const from = frames.findIndex((frame) => frame.startsWith(`id: ${streamId}.${after}\n`)) + 1
+        expect(fold(format, events, after)).toBe(frames.slice(from).join(''))
+      }
+    }),
+    { numRuns: 40 },
+  )
+})

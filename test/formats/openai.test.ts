@@ -329,9 +329,8 @@ describe('a whole answer', () => {
   })
 })
 
-const defaults = { default_model: 'claude-default', default_max_tokens: 4096 }
-const ask = (fields: object) => openaiRequest({ messages: [{ role: 'user', content: 'hi' }], ...fields }, defaults)
-const conversation = (...messages: object[]) => openaiRequest({ messages }, defaults).message
+const ask = (fields: object) => openaiRequest({ messages: [{ role: 'user', content: 'hi' }], ...fields })
+const conversation = (...messages: object[]) => openaiRequest({ messages }).message
 
 function refusalOf(fields: object): string {
   try {
@@ -344,9 +343,9 @@ function refusalOf(fields: object): string {
 }
 
 describe('a request', () => {
-  it('has defaults', () => {
+  it('says nothing of what is not said', () => {
     expect(ask({})).toEqual({
-      message: { model: 'claude-default', max_tokens: 4096, messages: [{ role: 'user', content: 'hi' }] },
+      message: { messages: [{ role: 'user', content: 'hi' }] },
       echo: { include_usage: false },
       stream: false,
     })
@@ -490,7 +489,7 @@ describe('a request', () => {
   })
 
   it('that is no object is refused', () => {
-    for (const body of [undefined, null, 'x', [], 5]) expect(() => openaiRequest(body, defaults)).toThrow(SluiceError)
+    for (const body of [undefined, null, 'x', [], 5]) expect(() => openaiRequest(body)).toThrow(SluiceError)
   })
 
   it('is not quoted in a refusal', () => {
