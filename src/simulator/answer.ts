@@ -3,14 +3,23 @@ import type { LogEvent } from '../core/events.ts'
 import { snapshot } from '../core/message.ts'
 import { compose, type SimulatedRequest, type WireEvent, wire } from './compose.ts'
 import { interruptionOf, type Place, placeOf, restOf } from './continuation.ts'
-import { splitEvents } from './recordings.ts'
+import { stepsBefore } from './conversation.ts'
 import type { Scenario } from './scenario.ts'
+import { type Recording, readTape } from './tape.ts'
 
 export interface Answer {
   /** As they go on the wire, latin1. */
   readonly events: Iterable<string>
   /** It is the rest of one. */
   readonly continues: boolean
+  /** Which step of a whole answer, counted from 1. */
+  readonly step: number
+  /** Milliseconds before each event, and before the end, where it is to have the pace of a recording. */
+  readonly waits?: readonly number[]
+  /** Milliseconds before the response headers, likewise. */
+  readonly headersMs?: number
+  /** It breaks off at its end, as it did when it was recorded. */
+  readonly cut?: boolean
 }
 
 /**
@@ -21,19 +30,28 @@ export function answerTo(
   request: SimulatedRequest,
   scenario: Scenario,
   id: string,
-  recording: Buffer | undefined,
+  recordingBytes: Buffer | undefined,
 ): Answer | undefined {
+  const recording = recordingBytes && readTape(recordingBytes)
   const interruption = interruptionOf(request)
+  const step = 1 + stepsBefore((interruption?.original ?? request).messages)
   if (interruption) {
     const { original } = interruption
     const whole = (max_tokens: number) =>
       recording ? recorded(recording) : compose({ ...original, max_tokens }, scenario, id)
     const place = placeOf(interruption, whole(Number.POSITIVE_INFINITY))
-    if (place) return { events: rest(place, whole(place.deltas + request.max_tokens), scenario), continues: true }
+    if (place) return { events: rest(place, whole(place.deltas + request.max_tokens), scenario), continues: true, step }
     if (interruption.kind === 'quote') return undefined
     // Any other assistant's turn at the end is answered like a question.
   }
-  return { events: recording ? splitEvents(recording) : onWire(compose(request, scenario, id)), continues: false }
+  if (recording) return { ...paced(recording, scenario), continues: false, step }
+  return { events: onWire(compose(request, scenario, id)), continues: false, step }
+}
+
+/** A recording with its times where the scenario wants them. */
+function paced({ events, cut, waits, headersMs = 0 }: Recording, { pace, speed = 1 }: Scenario) {
+  if (pace !== 'recorded' || !waits) return { events, cut }
+  return { events, cut, waits: waits.map((ms) => ms / speed), headersMs: headersMs / speed }
 }
 
 function rest(place: Place, answer: Iterable<WireEvent>, scenario: Scenario): Iterable<string> {
@@ -44,8 +62,8 @@ function* onWire(events: Iterable<WireEvent>): Generator<string> {
   for (const event of events) yield wire(event)
 }
 
-function* recorded(recording: Buffer): Generator<WireEvent> {
-  for (const event of splitEvents(recording)) {
+function* recorded({ events }: Recording): Generator<WireEvent> {
+  for (const event of events) {
     const data = dataOf(event)
     if (data !== undefined) yield JSON.parse(data)
   }

@@ -1,3 +1,4 @@
+import { pausesBefore, signatureOf, stepsBefore } from './conversation.ts'
 import type { Scenario } from './scenario.ts'
 
 /** An event to be sent: Claude's JSON, not yet bytes. */
@@ -11,7 +12,7 @@ export interface SimulatedRequest {
   readonly model: string
   readonly max_tokens: number
   readonly messages: readonly { readonly role: string; readonly content: unknown }[]
-  readonly tools?: readonly { readonly name?: string }[]
+  readonly tools?: readonly { readonly name?: string; readonly type?: string }[]
 }
 
 const sentences = [
@@ -42,11 +43,13 @@ function wordsOf(text: string): string[] {
 
 /** The events of an answer to `request`, lazily, as an endless one must not fill the memory. */
 export function* compose(request: SimulatedRequest, scenario: Scenario, id: string): Generator<WireEvent> {
-  const result = toolResult(request)
-  const wanted = scenario.tool ?? (result === undefined ? askedTool(request) : undefined)
-  const planned = scenario.text ?? (wanted ? 8 : wordCount)
+  const result = toolResults(request)
+  const paused = pausesBefore(request.messages)
+  const pauses = paused.length < (scenario.pause ?? 0)
+  const wanted = pauses ? [] : toolsFor(request, scenario, result)
+  const planned = scenario.text ?? (wanted.length > 0 || pauses ? 8 : wordCount)
   const texts = Math.min(planned, request.max_tokens)
-  const tool = texts < planned ? undefined : wanted
+  const tools = texts < planned ? [] : wanted
   const thinking = scenario.thinking ?? 0
   const input_tokens = Math.ceil(JSON.stringify(request.messages).length / 4)
   const usage = { input_tokens, cache_creation_input_tokens: 0, cache_read_input_tokens: 0, output_tokens: 1 }
@@ -55,23 +58,55 @@ export function* compose(request: SimulatedRequest, scenario: Scenario, id: stri
   yield { type: 'message_start', message: { ...message, stop_reason: null, stop_sequence: null, usage } }
   yield { type: 'ping' }
   let index = 0
+  if (paused.length > 0) yield* wholeBlock(index++, searchResult(paused.at(-1)))
   if (thinking > 0) yield* thinkingBlock(index++, thinking, scenario)
   if (texts > 0) yield* textBlock(index++, texts, scenario, result)
-  if (tool) yield* toolBlock(index++, tool, id)
-  const stop_reason = texts < planned ? 'max_tokens' : tool ? 'tool_use' : 'end_turn'
-  const output_tokens = thinking + texts + (tool ? 12 : 0)
+  for (const [n, tool] of tools.entries()) yield* toolBlock(index++, 'tool_use', tool, callId(id, n), scenario)
+  if (pauses) yield* toolBlock(index++, 'server_tool_use', 'web_search', `srv${callId(id, 0)}`, scenario)
+  const ends = tools.length > 0 ? 'tool_use' : pauses ? 'pause_turn' : 'end_turn'
+  const stop_reason = scenario.stop_reason ?? (texts < planned ? 'max_tokens' : ends)
+  const output_tokens = thinking + texts + 12 * (tools.length + (pauses ? 1 : 0))
   yield { type: 'message_delta', delta: { stop_reason, stop_sequence: null }, usage: { output_tokens } }
   yield { type: 'message_stop' }
 }
 
+const callId = (id: string, n: number): string => `toolu_${id.slice(4)}${n === 0 ? '' : `_${n}`}`
+
+/** The tools that are called: those of the scenario in as many steps as it says, or the one that a question names. */
+function toolsFor(request: SimulatedRequest, { tool, steps }: Scenario, result: string | undefined): readonly string[] {
+  if (tool !== undefined) return steps === undefined || stepsBefore(request.messages) < steps ? tool.split(',') : []
+  const asked = result === undefined ? askedTool(request) : undefined
+  return asked === undefined ? [] : [asked]
+}
+
+function searchResult(tool_use_id: unknown): object {
+  const found = {
+    type: 'web_search_result',
+    url: 'https://example.com/',
+    title: 'Sluices',
+    encrypted_content: 'c2x1aWNl',
+  }
+  return { type: 'web_search_tool_result', tool_use_id, content: [{ ...found, page_age: null }] }
+}
+
+function* wholeBlock(index: number, content_block: object): Generator<WireEvent> {
+  yield { type: 'content_block_start', index, content_block }
+  yield { type: 'content_block_stop', index }
+}
+
 function* thinkingBlock(index: number, count: number, scenario: Scenario): Generator<WireEvent> {
   yield { type: 'content_block_start', index, content_block: { type: 'thinking', thinking: '', signature: '' } }
-  yield* deltas(count, scenario, words(), (text) => ({
+  let thought = ''
+  const thoughts = deltas(count, scenario, words(), (text) => ({
     type: 'content_block_delta',
     index,
     delta: { type: 'thinking_delta', thinking: text },
   }))
-  const signature = Buffer.from(`signature of block ${index}`).toString('base64')
+  for (const event of thoughts) {
+    thought += (event['delta'] as { thinking: string }).thinking
+    yield event
+  }
+  const signature = signatureOf(index, thought)
   yield { type: 'content_block_delta', index, delta: { type: 'signature_delta', signature } }
   yield { type: 'content_block_stop', index }
 }
@@ -108,11 +143,17 @@ function* deltas(
   }
 }
 
-function* toolBlock(index: number, name: string, id: string): Generator<WireEvent> {
-  const block = { type: 'tool_use', id: `toolu_${id.slice(4)}`, name, input: {} }
-  yield { type: 'content_block_start', index, content_block: block }
-  const json = JSON.stringify({ location: 'Zürich', unit: 'celsius', days: 3 })
-  for (const partial_json of ['', ...(json.match(/.{1,7}/gsu) ?? [])]) {
+const standardInput = JSON.stringify({ location: 'Zürich', unit: 'celsius', days: 3 })
+
+function* toolBlock(
+  index: number,
+  type: 'tool_use' | 'server_tool_use',
+  name: string,
+  id: string,
+  { input = standardInput }: Scenario,
+): Generator<WireEvent> {
+  yield { type: 'content_block_start', index, content_block: { type, id, name, input: {} } }
+  for (const partial_json of ['', ...(input.match(/.{1,7}/gsu) ?? [])]) {
     yield { type: 'content_block_delta', index, delta: { type: 'input_json_delta', partial_json } }
   }
   yield { type: 'content_block_stop', index }
@@ -122,19 +163,24 @@ function lastContent(request: SimulatedRequest): unknown {
   return request.messages.at(-1)?.content
 }
 
-/** The text of the tool result that the request brings, if it brings one. */
-function toolResult(request: SimulatedRequest): string | undefined {
+/** The text of the tool results that the request brings, if it brings any. */
+function toolResults(request: SimulatedRequest): string | undefined {
   const content = lastContent(request)
-  if (!Array.isArray(content)) return undefined
-  const block = content.find((each) => each?.type === 'tool_result')
-  if (!block) return undefined
-  return typeof block.content === 'string' ? block.content : JSON.stringify(block.content ?? '')
+  const blocks = Array.isArray(content) ? content.filter((each) => each?.type === 'tool_result') : []
+  if (blocks.length === 0) return undefined
+  return blocks
+    .map(({ content }) => (typeof content === 'string' ? content : JSON.stringify(content ?? '')))
+    .join(' | ')
 }
 
 /** The tool that a prompt asks for by its name. */
 function askedTool(request: SimulatedRequest): string | undefined {
   const prompt = JSON.stringify(lastContent(request) ?? '')
-  return request.tools?.map((tool) => tool.name).find((name) => name !== undefined && prompt.includes(name))
+  if (!Array.isArray(request.tools)) return undefined
+  return request.tools
+    .filter((tool) => tool?.type === undefined || tool.type === 'custom')
+    .map((tool) => tool?.name)
+    .find((name) => typeof name === 'string' && prompt.includes(name))
 }
 
 let lastEvent: WireEvent | undefined

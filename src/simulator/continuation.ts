@@ -1,4 +1,5 @@
 import type { SimulatedRequest, WireEvent } from './compose.ts'
+import { brokenTurnOf, pausesBefore } from './conversation.ts'
 import type { Scenario } from './scenario.ts'
 
 /** A request that asks for the rest of an answer, as it reads. */
@@ -33,6 +34,7 @@ const quotedEnd = /^\s*<end_of_response>([\s\S]+)<\/end_of_response>/
 export function interruptionOf(request: SimulatedRequest): Interruption | undefined {
   const last = request.messages.at(-1)
   if (last?.role !== 'assistant') return last && quotationIn(last, request)
+  if (pausesBefore(request.messages).length > 0) return undefined
   const text = textsOf(last.content).join('')
   if (text === '') return undefined
   return { kind: 'prefill', text, original: { ...request, messages: request.messages.slice(0, -1) } }
@@ -72,7 +74,8 @@ function withoutLastText(content: unknown, text: string): unknown {
 /** Why Claude would not even begin: what it refuses depends on the model, but for blanks. */
 export function refusalOf({ messages }: SimulatedRequest, { prefill }: Scenario): string | undefined {
   const last = messages.at(-1)
-  if (last?.role !== 'assistant') return undefined
+  const broken = brokenTurnOf(messages)
+  if (broken !== undefined || last?.role !== 'assistant' || pausesBefore(messages).length > 0) return broken
   if (prefill === false) {
     return 'This model does not support assistant message prefill. The conversation must end with a user message.'
   }

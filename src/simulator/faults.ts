@@ -1,9 +1,11 @@
+import type { Answer } from './answer.ts'
 import { type WireEvent, wire } from './compose.ts'
 import type { Scenario } from './scenario.ts'
 
 /** What the simulated Claude does next on an open response. `bytes` are latin1: one character is one byte. */
 export type Step =
   | { readonly do: 'send'; readonly bytes: string; readonly delta: boolean }
+  | { readonly do: 'wait'; readonly milliseconds: number }
   | { readonly do: 'end' }
   | { readonly do: 'reset' }
   | { readonly do: 'silence' }
@@ -12,10 +14,13 @@ export type Step =
 
 const isDelta = /^event: content_block_delta/
 
+/** How a body goes on instead of with another event. */
+export type Ending = Exclude<Step['do'], 'send' | 'wait'>
+
 /** Whole events of a body, with the faults that a scenario asks for. The last step says how the body ends. */
-export function perform(events: Iterable<string>, scenario: Scenario): Generator<Step> {
+export function perform(answer: Answer, scenario: Scenario): Generator<Step> {
   const { end_at_byte, reset_at_byte, lines } = scenario
-  const steps = performEvents(events, scenario)
+  const steps = performEvents(answer, scenario)
   // Each layer costs at full speed, and most scenarios need no second one.
   const asTheyAre = end_at_byte === undefined && reset_at_byte === undefined && (lines ?? 'lf') === 'lf'
   return asTheyAre ? steps : performBytes(steps, scenario)
@@ -28,6 +33,10 @@ function* performBytes(steps: Iterable<Step>, scenario: Scenario): Generator<Ste
   )
   let sent = 0
   for (const step of steps) {
+    if (step.do === 'wait') {
+      yield step
+      continue
+    }
     if (step.do !== 'send') return yield step
     const bytes = asLines(step.bytes, scenario.lines)
     if (sent + bytes.length >= byteLimit) {
@@ -39,9 +48,10 @@ function* performBytes(steps: Iterable<Step>, scenario: Scenario): Generator<Ste
   }
 }
 
-function* performEvents(events: Iterable<string>, scenario: Scenario): Generator<Step> {
+function* performEvents({ events, waits, cut }: Answer, scenario: Scenario): Generator<Step> {
   let at = 0
   for (const event of events) {
+    if (waits) yield* waitBefore(at, waits)
     const end = endAt(at, scenario)
     if (end === 'error') yield send(wire(errorEvent(scenario)))
     if (end) return yield { do: end === 'error' ? 'end' : end }
@@ -49,11 +59,17 @@ function* performEvents(events: Iterable<string>, scenario: Scenario): Generator
     yield at === scenario.junk_at ? send(event.replace('data: {', 'data: {{')) : send(event)
     at++
   }
-  yield { do: 'end' }
+  yield* waitBefore(at, waits)
+  yield { do: cut ? 'reset' : 'end' }
+}
+
+function* waitBefore(at: number, waits: Answer['waits']): Generator<Step> {
+  const milliseconds = waits?.[at]
+  if (milliseconds) yield { do: 'wait', milliseconds }
 }
 
 /** How the body goes on instead of with its event number `at`. */
-function endAt(at: number, scenario: Scenario): Exclude<Step['do'], 'send'> | 'error' | undefined {
+function endAt(at: number, scenario: Scenario): Ending | 'error' | undefined {
   switch (at) {
     case scenario.end_at:
       return 'end'

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises'
 import { type WireEvent, wire } from './compose.ts'
-import type { Step } from './faults.ts'
+import type { Ending, Step } from './faults.ts'
 import type { Scenario } from './scenario.ts'
 
 /** Enough of an endless line for any cap, without filling a disk if nobody hangs up. */
@@ -19,6 +19,8 @@ export class Player {
   readonly #response: ServerResponse
   readonly #scenario: Scenario
   readonly #signal: AbortSignal
+  /** When the last wait of a schedule was to end. */
+  #due: number | undefined
 
   constructor(response: ServerResponse, scenario: Scenario, signal: AbortSignal) {
     this.#response = response
@@ -31,6 +33,13 @@ export class Player {
     let batch = ''
     let events = 0
     for (const step of steps) {
+      if (step.do === 'wait') {
+        await this.#send(batch)
+        batch = ''
+        events = 0
+        await this.#waitOnSchedule(step.milliseconds)
+        continue
+      }
       if (step.do !== 'send') {
         await this.#send(batch)
         return this.#finish(step.do)
@@ -52,7 +61,7 @@ export class Player {
     return limit === undefined ? batch.length >= writeSize : events >= limit
   }
 
-  async #finish(how: Exclude<Step['do'], 'send'>): Promise<void> {
+  async #finish(how: Ending): Promise<void> {
     switch (how) {
       case 'end':
         this.#response.end()
@@ -78,6 +87,12 @@ export class Player {
 
   async #forever(): Promise<void> {
     await once(this.#signal, 'abort')
+  }
+
+  /** Waits that follow one another: what one takes too long, the next one makes up for. */
+  async #waitOnSchedule(milliseconds: number): Promise<void> {
+    this.#due = (this.#due ?? performance.now()) + milliseconds
+    await this.#wait(this.#due - performance.now())
   }
 
   async #wait(milliseconds: number): Promise<void> {

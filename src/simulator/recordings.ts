@@ -4,13 +4,8 @@ import { join } from 'node:path'
 /** Recorded streams that come with the simulator; `INDEX.md` beside them tells where each is from. */
 const recordingsFolder = join(import.meta.dirname, 'recordings')
 
-/** Recordings by name, without `.sse`: the raw bytes of response bodies. */
+/** Recordings by name, without `.sse`: the raw bytes of the files. */
 export function loadRecordings(folder: string = recordingsFolder): Map<string, Buffer> {
   const files = readdirSync(folder).filter((file) => file.endsWith('.sse'))
   return new Map(files.map((file) => [file.slice(0, -'.sse'.length), readFileSync(join(folder, file))]))
-}
-
-/** A body cut behind each event, as latin1, so that one character is one byte. */
-export function splitEvents(body: Buffer): string[] {
-  return body.toString('latin1').match(/[\s\S]*?(?:\r\n\r\n|\n\n|\r\r)|[\s\S]+$/g) ?? []
 }

@@ -14,13 +14,22 @@ export const scenarioFields = {
     .string()
     .regex(/^[\w.-]+$/)
     .describe('replay this recording, byte for byte'),
+  pace: z.enum(['recorded']).describe('`recorded`: play the recording with the times it was made with'),
+  speed: z.coerce.number().min(0.01).max(1_000).describe('with `pace`: so many times as fast'),
   text: count.describe('number of text deltas to make'),
   bytes: count.max(60_000).describe('characters in each delta; without it, a word each'),
   thinking: count.describe('number of thinking deltas before the text'),
   tool: z
     .string()
-    .regex(/^[\w-]{1,64}$/)
-    .describe('end with a call of this tool'),
+    .regex(/^[\w-]{1,64}(,[\w-]{1,64})*$/)
+    .describe('end with a call of this tool; of several, separated by commas, all at once'),
+  steps: count.describe('call tools in so many answers; the next one tells their last results. Without it: for ever'),
+  input: z.string().max(10_000).describe('input of the calls, as it is sent: it need not be valid JSON'),
+  pause: count.describe('so many answers pause in the middle of a search, until they are sent back'),
+  stop_reason: z
+    .string()
+    .regex(/^\w{1,64}$/)
+    .describe('say that this is why it stopped'),
   continue: z.enum(['exact', 'repeat', 'capital', 'announce']).describe('how an interrupted answer goes on'),
   prefill: flag.describe('`0`: refuse messages that end with an assistant turn, as newer models do'),
   stamp: flag.describe('begin each delta with `@<monotonic ns>;`, for measuring latency'),
@@ -34,6 +43,7 @@ export const scenarioFields = {
   lines: z.enum(['lf', 'crlf', 'cr']).describe('line ends of the body'),
 
   fail_first: count.describe('only the first so many requests of this model name fail; later ones go well'),
+  fail_step: count.min(1).describe('only answers fail that are this step, counted from 1'),
   fail_continuations: flag.describe('requests to go on with an answer fail, too'),
   status: z.coerce.number().int().min(300).max(599).describe('answer with this status'),
   error: z
@@ -65,6 +75,14 @@ const schema = z.strictObject(scenarioFields).partial()
 
 export type Scenario = z.output<typeof schema>
 
+/** What of an answer decides on whether it fails. */
+interface AnswerFacts {
+  /** It is the rest of one. */
+  readonly continues: boolean
+  /** One more than the turns with results of tools before it. */
+  readonly step: number
+}
+
 /** The fields that make an answer fail. */
 const faultFields = new Set<string>([
   'status',
@@ -86,8 +104,9 @@ const faultFields = new Set<string>([
  * The scenario of one request: an answer that broke off can be gone on with, unless the scenario has that fail as well.
  * @param call which request with `fail_first` it is, counted from 1
  */
-export function faultsFor(scenario: Scenario, call: number, continues: boolean): Scenario {
-  const { fail_first, fail_continuations } = scenario
+export function faultsFor(scenario: Scenario, call: number, { continues, step }: AnswerFacts): Scenario {
+  const { fail_first, fail_continuations, fail_step = step } = scenario
+  if (step !== fail_step) return withoutFaults(scenario)
   const fails = fail_first === undefined ? !continues || fail_continuations : call <= fail_first
   return fails ? scenario : withoutFaults(scenario)
 }

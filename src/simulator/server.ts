@@ -3,10 +3,11 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
-import { answerTo, toMessage } from './answer.ts'
+import { type Answer, answerTo, toMessage } from './answer.ts'
 import type { SimulatedRequest } from './compose.ts'
 import { refusalOf } from './continuation.ts'
 import { errorEvent, perform, type Step } from './faults.ts'
+import { listModels, models } from './models.ts'
 import { Player } from './player.ts'
 import { loadRecordings } from './recordings.ts'
 import { faultsFor, parseScenario, type Scenario } from './scenario.ts'
@@ -43,17 +44,6 @@ const bodySchema = z.looseObject({
   messages: z.array(z.looseObject({ role: z.string(), content: z.unknown() })).min(1),
   stream: z.boolean().optional(),
 })
-
-/** @see https://platform.claude.com/docs/en/api/models-list */
-const models = ['claude-sim', 'claude-sim-2', 'claude-sim-1'].map((id, n) => ({
-  type: 'model',
-  id,
-  display_name: `Simulated Claude ${3 - n}`,
-  created_at: `2026-0${6 - n}-01T00:00:00Z`,
-  lifecycle: 'active',
-  ...{ deprecated_at: null, retires_at: null, line: null, capabilities: null },
-  ...{ max_input_tokens: 1_000_000, max_tokens: 128_000 },
-}))
 
 /** Requests kept for `requests`: tests look at the last few, a long demo must not grow. */
 const keptRequests = 20_000
@@ -150,12 +140,15 @@ export class Simulator {
     if (refusal !== undefined) return sendError(response, { status: 400, message: refusal })
     const answer = answerTo(request, scenario, `msg_sim_${this.#counter}`, recording)
     if (!answer) return sendError(response, { status: 400, message: 'the quoted end is not in the answer to this' })
-    const performed = faultsFor(scenario, this.#count(body.model, scenario), answer.continues)
-    await this.#answer(answer.events, body.stream === true, performed, seen, response)
+    if (recording && scenario.pace && !answer.continues && !answer.waits) {
+      return sendError(response, { status: 400, message: `pace: ${name} has no times` })
+    }
+    const performed = faultsFor(scenario, this.#count(body.model, scenario), answer)
+    await this.#answer(answer, body.stream === true, performed, seen, response)
   }
 
   async #answer(
-    events: Iterable<string>,
+    answer: Answer,
     streamed: boolean,
     scenario: Scenario,
     seen: SeenRequest,
@@ -163,10 +156,11 @@ export class Simulator {
   ): Promise<void> {
     if (scenario.refuse) return void response.socket?.resetAndDestroy()
     const gone = this.#watch(seen, response)
-    if (scenario.headers_ms) await delay(scenario.headers_ms, undefined, { signal: gone })
+    const { headers_ms = answer.headersMs } = scenario
+    if (headers_ms) await delay(headers_ms, undefined, { signal: gone })
     if (scenario.status) return sendError(response, scenario)
-    if (!streamed) return sendJson(response, 200, toMessage(events))
-    await this.#play(response, perform(events, scenario), scenario, gone)
+    if (!streamed) return sendJson(response, 200, toMessage(answer.events))
+    await this.#play(response, perform(answer, scenario), scenario, gone)
   }
 
   #scenarioFor(model: string): Scenario {
@@ -211,12 +205,6 @@ function countTokens(body: unknown, response: ServerResponse): void {
   const { data, error } = bodySchema.omit({ max_tokens: true }).safeParse(body)
   if (error) sendError(response, { status: 400, message: z.prettifyError(error) })
   else sendJson(response, 200, { input_tokens: Math.ceil(JSON.stringify(data.messages).length / 4) })
-}
-
-function listModels(query: URLSearchParams): object {
-  const rest = models.slice(models.findIndex(({ id }) => id === query.get('after_id')) + 1)
-  const data = rest.slice(0, Number(query.get('limit') ?? 20))
-  return { data, has_more: data.length < rest.length, first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null }
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

@@ -50,6 +50,8 @@ export function logRun(logger: Logger, report: RunReport): void {
     stream: report.stream,
     ...(report.principal !== '' && { principal: report.principal }),
     request_id: report.requestId,
+    ...(report.preset !== undefined && { preset: report.preset }),
+    ...(report.trace && { trace_id: report.trace.traceId }),
     model: report.model,
     status: terminal.type,
     ...(terminal.type === 'done' && { stop_reason: terminal.stop_reason, cost_usd: terminal.cost_usd }),

@@ -3,13 +3,7 @@ import { getHeapSpaceStatistics, setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { Pressure } from '../core/ports.ts'
 import type { ProcessBounds } from './bounds.ts'
-
-/** What the event loop has done since it began: the time that it worked and that it waited, and its turns. */
-export interface LoopReading {
-  readonly busyMs: number
-  readonly idleMs: number
-  readonly turns: number
-}
+import { isCrowded, type LoopReading, type LoopUse, loopUse, readLoop } from './loop.ts'
 
 /** What the process says about itself. Sizes in bytes, times in milliseconds. */
 export interface ProcessReadings {
@@ -71,24 +65,6 @@ const looks = 4
 const crowd = 256
 const fewStreamsFactor = 8
 
-/**
- * Whether turns of the event loop are so long that new streams should be refused; `samples` go from a second ago to now.
- * A turn is what is ready waits for: all else that is ready. Utilization would not tell, as requests one after the
- * other keep any process at 100 % with nothing waiting long. With 1,700 paced streams (88 % of a processor) a turn takes
- * 0.1 ms, and 1 to 4 while some 600 a second begin; beyond the capacity more and more streams wait at once, and it
- * takes 5, 10, 25, 100, 500 ms, within three seconds.
- *
- * The average of a second, without a tenth of it idle: a pause, be it a second long, is one turn of many, and so are the
- * few long ones that a thousand requests at once take. Once refused, streams are taken again when turns are half as long.
- */
-export function isCrowded(samples: readonly LoopReading[], maxMs: number, already: boolean): boolean {
-  const [first, last] = [samples.at(0), samples.at(-1)]
-  if (!first || !last) return false
-  const busyMs = last.busyMs - first.busyMs
-  const turnMs = busyMs / Math.max(1, last.turns - first.turns)
-  return turnMs > (already ? maxMs / 2 : maxMs) && last.idleMs - first.idleMs < busyMs / 9
-}
-
 /** Garbage is not pressure, but a process in which nothing happens does not collect it: then it is made to. */
 const collectAfterMs = 5_000
 /** A collection stops the process, for 30 to 100 ms with 30 MB alive: not more often than this. */
@@ -123,6 +99,11 @@ export class PressureGauge implements Pressure {
     if (now - this.#readAt >= maxAgeMs) this.#read(now)
     if (this.#memory) return this.#memory
     return this.#crowded ? 'event_loop' : undefined
+  }
+
+  /** Of the last second. */
+  get loop(): LoopUse {
+    return loopUse(this.#loop)
   }
 
   /** V8 has collected all garbage. */
@@ -165,6 +146,7 @@ export class PressureGauge implements Pressure {
 
 /** Pressure of this process, watched until it is closed. */
 export interface WatchedPressure extends Pressure {
+  readonly loop: LoopUse
   close(): void
 }
 
@@ -187,12 +169,7 @@ export function watchPressure(
       const { rss, heapUsed, arrayBuffers } = process.memoryUsage()
       return { resident: rss, accounted: program + heapUsed + arrayBuffers }
     },
-    // The loop counts by itself: nothing runs for this but the reading. A histogram of its delay takes timers, and drops
-    // the first delay after each reset: all there is where a turn is longer than the time between two looks.
-    loop() {
-      const { active, idle } = performance.eventLoopUtilization()
-      return { busyMs: active, idleMs: idle, turns: performance.nodeTiming.uvMetricsInfo.loopCount }
-    },
+    loop: readLoop,
     live,
     collect,
   })
@@ -211,6 +188,9 @@ export function watchPressure(
   return {
     get reason() {
       return gauge.reason
+    },
+    get loop() {
+      return gauge.loop
     },
     close() {
       clearInterval(timer)

@@ -1,4 +1,4 @@
-import { SluiceError } from '../core/errors.ts'
+import { type ErrorCode, SluiceError } from '../core/errors.ts'
 import type { ForwardedRequest, Upstream, UpstreamStream } from '../core/ports.ts'
 import type { MessageRequest } from '../core/request.ts'
 import { connectionError, openError } from './failures.ts'
@@ -16,8 +16,15 @@ export interface AnthropicOptions extends Omit<SdkOptions, 'apiKey'> {
   readonly onKeyRefused: KeyRingOptions['onRefused']
   readonly connectTimeoutMs: number
   readonly maxEventBytes: number
+  /** Tell Claude, or the gateway that is asked in its place, where a call stands in a trace. */
+  readonly sendsTraceparent?: boolean
   /** For requests that are answered at once, in milliseconds. */
   readonly forwardTimeoutMs: number
+}
+
+export interface AnthropicUpstream extends Upstream {
+  /** How many API keys are not used just now, for a model at least, by the error that they rest after. */
+  restingKeys(): Partial<Record<ErrorCode, number>>
 }
 
 /**
@@ -25,7 +32,7 @@ export interface AnthropicOptions extends Omit<SdkOptions, 'apiKey'> {
  * time-outs are off: the run is the only one to decide on either. Streams are opened and read below the SDK, which
  * swallows pings, takes any end for a good one and has no way to say that bytes stopped coming.
  */
-export function anthropicUpstream(options: AnthropicOptions): Upstream {
+export function anthropicUpstream(options: AnthropicOptions): AnthropicUpstream {
   const pool = createPool(options.connectTimeoutMs)
   const ring = new KeyRing({ keys: options.apiKeys.length, onRefused: options.onKeyRefused })
   const accounts = options.apiKeys.map((apiKey) => {
@@ -34,7 +41,7 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
   })
   const accountOf = (key: number) => accounts[key] as (typeof accounts)[number]
 
-  async function open(request: MessageRequest, signal: AbortSignal): Promise<UpstreamStream> {
+  async function open(request: MessageRequest, signal: AbortSignal, traceparent?: string): Promise<UpstreamStream> {
     const { betas, version, user_profile_id, workspace_id, ...body } = request
     const key = ring.take(body.model, performance.now())
     const asked = accountOf(key).targets.for({
@@ -45,7 +52,9 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
     })
     const target = asked instanceof Promise ? await asked.catch(rethrow) : asked
     if (signal.aborted) throw aborted()
-    const asking = { ...target, method: 'POST', body: JSON.stringify({ ...body, stream: true }) } as const
+    const traced = options.sendsTraceparent && traceparent !== undefined
+    const headers = traced ? [...target.headers, 'traceparent', traceparent] : target.headers
+    const asking = { ...target, headers, method: 'POST', body: JSON.stringify({ ...body, stream: true }) } as const
     const response = await send(pool, asking, signal).catch((error) => {
       throw signal.aborted ? aborted() : connectionError(error, 'upstream_unreachable')
     })
@@ -74,7 +83,7 @@ export function anthropicUpstream(options: AnthropicOptions): Upstream {
     return response instanceof PushedResponse ? readJson(response.pushed, timeout) : response.json()
   }
 
-  return { open, forward, close: () => pool.destroy() }
+  return { open, forward, restingKeys: () => ring.resting(performance.now()), close: () => pool.destroy() }
 }
 
 function requestHeaders({ betas, version }: Pick<ForwardedRequest, 'betas' | 'version'>): Record<string, string> {

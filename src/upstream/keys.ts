@@ -81,6 +81,15 @@ export class KeyRing {
     })
   }
 
+  /** How many keys are left alone now, for a model at least, by the reason. */
+  resting(now: number): Partial<Record<ErrorCode, number>> {
+    const resting: Partial<Record<ErrorCode, number>> = {}
+    for (const each of this.#cooldowns) {
+      for (const code of each.codes(now)) resting[code] = (resting[code] ?? 0) + 1
+    }
+    return resting
+  }
+
   /** The cooldown to wait for, when there is nothing else to do. A key that was refused will hardly be taken later. */
   #soonest(model: string, now: number): Cooldown {
     const all = this.#cooldowns.map((each) => each.of(model, now)).filter((each) => each !== undefined)
@@ -106,6 +115,11 @@ class Cooldowns {
   of(model: string, now: number): Cooldown | undefined {
     if (this.#known.size === 0) return undefined
     return later(this.#get(model, now), this.#get(everyModel, now))
+  }
+
+  codes(now: number): Set<ErrorCode> {
+    const running = Array.from(this.#known.keys(), (model) => this.#get(model, now))
+    return new Set(running.flatMap((cooldown) => (cooldown ? [cooldown.code] : [])))
   }
 
   add(model: string, cooldown: Cooldown, now: number): void {

@@ -176,6 +176,26 @@ describe('an answer', () => {
     expect(expectedOf(Buffer.from(body))).toMatchObject({ stopReason: 'end_turn', tools: [] })
   })
 
+  it.each([
+    ['a picture in an error', { content: [{ type: 'image' }], is_error: true }, 'all content must be type'],
+    ['an error without a word', { content: '', is_error: true }, 'content cannot be empty'],
+    ['a blank in a result', { content: [{ type: 'text', text: ' ' }] }, 'must contain non-whitespace text'],
+    ['a file in a citation', { citations: [{ file_id: null }] }, 'Extra inputs are not permitted'],
+  ])('refuses %s, as Claude does', async (_, part, why) => {
+    const said = 'citations' in part ? [{ type: 'text', text: 'x', ...part }] : []
+    const result = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'x', ...part }
+    const messages = [
+      { role: 'user', content: 'hi' },
+      { role: 'assistant', content: [...said, { type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} }] },
+      { role: 'user', content: ['citations' in part ? { ...result, citations: undefined } : result] },
+    ]
+    const { status, body } = await fetchAll(`${simulator.url}/v1/messages`, {
+      headers: { 'x-api-key': 'any' },
+      body: { model: 'claude-sim', max_tokens: 9, tools: [weather], messages },
+    })
+    expect([status, body]).toEqual([400, expect.stringContaining(why)])
+  })
+
   it('is one message without streaming', async () => {
     const { headers: answered, body } = await post({ text: 3, thinking: 2 }, { stream: false })
     const streamed = await post({ text: 3, thinking: 2 })

@@ -1,6 +1,7 @@
 import { expect, it, onTestFinished } from 'vitest'
 import { allowanceOf, oldGenerationBytes, processBounds, shareOf } from '../../src/telemetry/bounds.ts'
-import { isCrowded, type LoopReading, PressureGauge, watchPressure } from '../../src/telemetry/pressure.ts'
+import { isCrowded, type LoopReading } from '../../src/telemetry/loop.ts'
+import { PressureGauge, watchPressure } from '../../src/telemetry/pressure.ts'
 import { eventually } from '../support/client.ts'
 
 const MiB = 2 ** 20
