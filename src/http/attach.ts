@@ -1,17 +1,19 @@
-import type { OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Caller } from '../access/keyring.ts'
+import type { Caller } from '../core/caller.ts'
 import { describeFault, SluiceError } from '../core/errors.ts'
 import { type DoneEvent, isTerminal } from '../core/events.ts'
 import type { Format, SmoothUnit } from '../core/format.ts'
-import { type Message, snapshot } from '../core/message.ts'
+import { clientSnapshot, type Message } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { reconnectAfter } from '../core/sse.ts'
 import type { Sweep } from '../core/sweep.ts'
 import { Connection } from '../delivery/connection.ts'
 import type { Begun } from '../run/streams.ts'
+import { http2StreamOf, streamHeaders } from './headers.ts'
 import { ResponseOutlet } from './outlet.ts'
 import type { HttpLog } from './server.ts'
+import { noteStream } from './watch.ts'
 
 export interface AttachOptions {
   readonly heartbeat_ms: number
@@ -73,6 +75,11 @@ export class Attacher {
     return this.#open.size
   }
 
+  /** Clients that get streams here. */
+  get open(): Iterable<Connection> {
+    return this.#open.keys()
+  }
+
   /** Streams a log from frame `view.after` on. */
   attach(request: FastifyRequest, reply: FastifyReply, log: StreamLog, view: View): void {
     this.#connect(request, reply, log, view).open()
@@ -119,7 +126,7 @@ export class Attacher {
     } finally {
       this.#collecting.delete(reject)
     }
-    const { message, terminal } = snapshot(await log.history())
+    const { message, terminal } = clientSnapshot(await log.history())
     cursor.close()
     if (terminal?.type === 'done' && message) return { message, done: terminal }
     // The run knows more of its failure than the log does: how long to wait, for one.
@@ -148,9 +155,8 @@ export class Attacher {
   handOver(): void {
     for (const [connection, { raw, returns }] of this.#open) {
       if (!returns || !connection.log.shared) continue
-      const { socket } = raw
       // Kept alive, the connection would bring the client back to where it was.
-      raw.once('finish', () => socket?.end())
+      endConnectionAfter(raw)
       connection.handOver(returnMs())
     }
   }
@@ -163,6 +169,7 @@ export class Attacher {
     const returns = comesBack(request, format) && request.headers.accept?.includes('text/event-stream')
     if (!returns) return false
     reply.hijack()
+    noteStream(reply)
     reply.raw.writeHead(200, streamHeaders(reply, format))
     reply.raw.end(reconnectAfter(returnMs()))
     return true
@@ -223,6 +230,7 @@ export class Attacher {
       open: () => {
         reply.hijack()
         if (!alive) return
+        noteStream(reply)
         raw.writeHead(200, { ...streamHeaders(reply, format), 'x-stream-id': log.id })
         // The head goes out with the first frames where there are some, which saves a system call.
         const outlet = new ResponseOutlet(raw, () => connection.resume())
@@ -232,14 +240,8 @@ export class Attacher {
   }
 }
 
-/** Headers that hooks have set (CORS, request id) and those every stream needs. A hijacked reply sends none by itself. */
-function streamHeaders(reply: FastifyReply, format: Format): OutgoingHttpHeaders {
-  return {
-    ...(reply.getHeaders() as OutgoingHttpHeaders),
-    'content-type': 'text/event-stream; charset=utf-8',
-    // no-transform keeps proxies from compressing, and so from buffering; the other header is nginx's own.
-    'cache-control': 'no-cache, no-transform',
-    'x-accel-buffering': 'no',
-    ...format.headers,
-  }
+/** Over HTTP/2 it has been told to come back over another one by then. */
+function endConnectionAfter(response: ServerResponse): void {
+  const { socket } = response
+  if (!http2StreamOf(response)) response.once('finish', () => socket?.end())
 }

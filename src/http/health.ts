@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Streams } from '../run/streams.ts'
+import { leadAway } from './headers.ts'
 
 /** Some load balancers probe with HEAD, and none has a key. */
 const probed = { exposeHeadRoute: true, config: { open: true } }
@@ -17,7 +18,7 @@ export function healthRoutes(app: FastifyInstance, streams: Streams): void {
       .send({ status })
   })
   // A client that keeps its connection would send its next request to a server that is about to be gone.
-  app.addHook('onRequest', async (_request, reply) => {
-    if (streams.draining) reply.header('connection', 'close')
+  app.addHook('onRequest', async (request, reply) => {
+    if (streams.draining) leadAway(request, reply)
   })
 }

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { z } from 'zod'
 import { type ErrorCode, errorTable } from '../core/errors.ts'
-import { frameSchema } from '../formats/json-frames.ts'
+import { frameSchema } from '../core/frames.ts'
 
 /** One route, as far as a machine wants to know it. */
 export interface RouteDescription {
@@ -11,12 +11,14 @@ export interface RouteDescription {
   readonly summary: string
   /** Asks nobody for a key. */
   readonly open?: true
+  /** Takes a ticket in the place of a key. */
+  readonly tickets?: true
   readonly query?: z.ZodType
   readonly body?: z.ZodType
   /** Request headers by their names in lower case. */
   readonly headers?: z.ZodType
   /** Media types of a success by status; `event-stream` bodies are frames. */
-  readonly success: Readonly<Record<number, 'application/json' | 'text/event-stream' | 'nothing'>>
+  readonly success: Readonly<Record<number, 'application/json' | 'text/event-stream' | 'text/plain' | 'nothing'>>
 }
 
 /**
@@ -31,12 +33,13 @@ export function openApiRoute(app: FastifyInstance, routes: readonly RouteDescrip
 /** @see https://spec.openapis.org/oas/v3.1.1 */
 function openApiDocument(routes: readonly RouteDescription[], asksForKeys: boolean): object {
   const paths: Record<string, Record<string, object>> = {}
-  for (const route of routes) paths[route.path] = { ...paths[route.path], [route.method]: operation(route) }
+  for (const route of routes)
+    paths[route.path] = { ...paths[route.path], [route.method]: operation(route, asksForKeys) }
   return {
     openapi: '3.1.1',
     info: { title: 'Sluice', version: '1', description: "Claude's streams as Server-Sent Events." },
     paths,
-    ...(asksForKeys && { security: Object.keys(securitySchemes).map((name) => ({ [name]: [] })) }),
+    ...(asksForKeys && { security: keySecurity }),
     components: {
       schemas: { Frame: jsonSchema(frameSchema), Error: jsonSchema(errorSchema) },
       ...(asksForKeys && { securitySchemes }),
@@ -48,7 +51,11 @@ function openApiDocument(routes: readonly RouteDescription[], asksForKeys: boole
 const securitySchemes = {
   bearer: { type: 'http', scheme: 'bearer' },
   apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key' },
+  ticket: { type: 'apiKey', in: 'query', name: 'ticket' },
 }
+
+const keySecurity = [{ bearer: [] }, { apiKey: [] }]
+const ticketSecurity = [...keySecurity, { ticket: [] }]
 
 const errorSchema = z.strictObject({
   error: z.strictObject({
@@ -59,7 +66,8 @@ const errorSchema = z.strictObject({
   }),
 })
 
-function operation({ path, summary, open, query, headers, body, success }: RouteDescription): object {
+function operation(route: RouteDescription, asksForKeys: boolean): object {
+  const { path, summary, open, tickets, query, headers, body, success } = route
   const responses: Record<string, object> = {
     default: { description: 'A failure', content: content('application/json', { $ref: '#/components/schemas/Error' }) },
   }
@@ -70,6 +78,7 @@ function operation({ path, summary, open, query, headers, body, success }: Route
   return {
     summary,
     ...(open && { security: [] }),
+    ...(tickets && asksForKeys && { security: ticketSecurity }),
     parameters: [...pathParameters(path), ...parameters(query, 'query'), ...parameters(headers, 'header')],
     ...(body && { requestBody: { required: true, content: content('application/json', jsonSchema(body)) } }),
     responses,

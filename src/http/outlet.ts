@@ -1,6 +1,8 @@
 import type { ServerResponse } from 'node:http'
+import { constants } from 'node:http2'
 import type { Socket } from 'node:net'
-import type { Outlet } from '../delivery/connection.ts'
+import type { Outlet } from '../delivery/outlet.ts'
+import { http2StreamOf } from './headers.ts'
 
 /**
  * The body of one response. Behind the head, pieces go to the socket as HTTP/1.1 chunks of our own making: one string
@@ -40,14 +42,16 @@ export class ResponseOutlet implements Outlet {
     this.#response.end(text)
   }
 
+  /** Over HTTP/2 that is a reset: without one the client would take what it has for the whole. */
   destroy(): void {
+    http2StreamOf(this.#response)?.close(constants.NGHTTP2_CANCEL)
     this.#response.destroy()
   }
 
   /** A response that was asked for before another one on the same connection has ended has no socket yet. */
   #findSocket(): void {
-    const { socket, chunkedEncoding } = this.#response
-    if (!socket || !chunkedEncoding) return
+    const { chunkedEncoding, socket } = this.#response
+    if (!chunkedEncoding || !socket) return
     this.#socket = socket
     socket.on('drain', this.#onDrain)
     // The connection may be kept alive for the next request.

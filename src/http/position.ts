@@ -2,7 +2,7 @@ import { SluiceError } from '../core/errors.ts'
 import { isTerminal, type TerminalEvent } from '../core/events.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { parsePosition } from '../core/position.ts'
-import { countFrames } from '../delivery/connection.ts'
+import { countFrames } from '../delivery/count.ts'
 import type { View } from './attach.ts'
 
 /**

@@ -133,9 +133,10 @@ describe('with a key', () => {
   it('the description for machines says how to send it, and where none is needed', async () => {
     const document = JSON.parse((await fetchAll(`${rig.url}/openapi.json`, { headers: alice.bearer })).body)
     expect(document.security).toEqual([{ bearer: [] }, { apiKey: [] }])
-    expect(Object.keys(document.components.securitySchemes)).toEqual(['bearer', 'apiKey'])
+    expect(Object.keys(document.components.securitySchemes)).toEqual(['bearer', 'apiKey', 'ticket'])
     expect(document.paths['/healthz'].get.security).toEqual([])
-    expect(document.paths['/stream'].get.security).toBeUndefined()
+    expect(document.paths['/stream'].post.security).toBeUndefined()
+    expect(document.paths['/stream'].get.security).toContainEqual({ ticket: [] })
   })
 
   it('Claude never hears of it, nor does anybody who reads logs, frames or failures', async () => {
@@ -154,7 +155,7 @@ describe('with a key', () => {
         said.push(answer.body, JSON.stringify(answer.headers))
       }
     }
-    for (let n = 0; n < 20; n++) await fetchAll(own.url, { headers: { 'x-api-key': wrong } })
+    for (let n = 0; n < 20; n++) await fetchAll(`${own.url}/v1/models`, { headers: { 'x-api-key': wrong } })
     expect(own.log.some(({ message }) => message === 'too many wrong keys from one address')).toBe(true)
     expect(own.simulator.requests.length).toBeGreaterThan(5)
     const all = said.join() + JSON.stringify(own.log) + JSON.stringify(own.simulator.requests)

@@ -11,6 +11,7 @@ async function serverUnder(pressure: { reason: string | undefined }) {
       cors_origins: [],
       allowed_hosts: [],
       trusted_proxies: [],
+      max_connections_per_address: 0,
       max_body_bytes: 1_000_000,
       headers_timeout_ms: 1_000,
       request_timeout_ms: 1_000,

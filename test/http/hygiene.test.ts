@@ -3,6 +3,7 @@ import { connect } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fetchAll } from '../support/client.ts'
 import { openRig, type Rig, sim, startRig } from '../support/sluice.ts'
+import { wireOf } from '../support/wire.ts'
 
 let rig: Rig
 beforeAll(async () => {
@@ -260,7 +261,7 @@ it('no canary reaches a log line at any level', async () => {
   const noisy = await startRig({
     logLevel: 'trace',
     env: { ANTHROPIC_API_KEY: secrets.key },
-    simulator: { recordings: new Map([['canary', Buffer.from(wire(secrets.answer))]]) },
+    simulator: { recordings: new Map([['canary', Buffer.from(wireOf(secrets.answer))]]) },
   })
   const outcomes = [
     { recording: 'canary' },
@@ -285,15 +286,3 @@ it('no canary reaches a log line at any level', async () => {
   for (const secret of Object.values(secrets)) expect(log).not.toContain(secret)
   expect(noisy.simulator.requests[0]?.headers.authorization).toBe(`Bearer ${secrets.key}`)
 })
-
-function wire(text: string): string {
-  const events = [
-    { type: 'message_start', message: { id: 'msg_1', model: 'm', usage: { input_tokens: 1, output_tokens: 1 } } },
-    { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
-    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } },
-    { type: 'content_block_stop', index: 0 },
-    { type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 1 } },
-    { type: 'message_stop' },
-  ]
-  return events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join('')
-}

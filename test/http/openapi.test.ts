@@ -32,9 +32,12 @@ it('comes from the schemas that check the requests', async () => {
   const rig = await startRig()
   const { paths } = JSON.parse((await fetchAll(`${rig.url}/openapi.json`)).body) as Document
   expect(paths['/stream']?.['get']?.parameters.map(({ name }) => name)).toEqual(
-    expect.arrayContaining(['prompt', 'model', 'system', 'max_tokens', 'format', 'smooth', 'progress']),
+    expect.arrayContaining(['prompt', 'model', 'system', 'max_tokens', 'preset', 'format', 'smooth', 'progress']),
   )
   expect(JSON.stringify(paths['/stream']?.['post']?.requestBody)).toContain('on_disconnect')
+  for (const path of ['/stream', '/api/chat', '/ag-ui']) {
+    expect(JSON.stringify(paths[path]?.['post']?.requestBody)).toContain('"preset":')
+  }
   for (const path of ['/stream', '/api/chat', '/v1/messages', '/v1/chat/completions', '/ag-ui']) {
     expect(paths[path]?.['post']?.parameters).toContainEqual(
       expect.objectContaining({ name: 'idempotency-key', in: 'header', required: false }),

@@ -341,3 +341,18 @@ it('ends a stream that grows beyond max_bytes', async () => {
   expect(answer.body.length).toBeLessThan(400_000)
   await eventually(() => small.simulator.requests[0]?.abortedAt)
 })
+
+it('who asks for streams that are not there is told to wait, and served those that are', async () => {
+  const own = await startRig()
+  const { id } = JSON.parse(
+    (await fetchAll(`${own.url}/stream`, { body: { prompt: 'hi' }, headers: { accept: 'application/json' } })).body,
+  )
+  const statuses = new Map<number, number>()
+  for (let n = 0; n < 310; n++) {
+    const { status, headers } = await fetchAll(`${own.url}/streams/s_${n}`)
+    statuses.set(status, (statuses.get(status) ?? 0) + 1)
+    expect(headers['retry-after'] !== undefined).toBe(status === 429)
+  }
+  expect(Object.fromEntries(statuses)).toEqual({ 404: 300, 429: 10 })
+  expect((await fetchAll(`${own.url}/streams/${id}`)).status).toBe(200)
+})
