@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { parse as parseYaml } from 'yaml'
-import { contradictions, type Settings, settingsSchema } from './settings.ts'
+import { contradictions } from './contradictions.ts'
+import { type Settings, settingsSchema } from './settings.ts'
 
 export interface Config extends Settings {
   /** From the environment only; never printed. Without any, nothing can be served. */
@@ -28,6 +29,16 @@ const shortNames: Record<string, readonly [section: string, key: string]> = {
   WORKERS: ['server', 'workers'],
   LOG_LEVEL: ['telemetry', 'log_level'],
   CORS_ORIGINS: ['server', 'cors_origins'],
+  OTEL_EXPORTER_OTLP_ENDPOINT: ['telemetry', 'otlp_endpoint'],
+  OTEL_SERVICE_NAME: ['telemetry', 'service_name'],
+}
+
+/** The same for what should not stand in the open: each may also come from a file, named by its name and `_FILE`. */
+const secrets: Record<string, readonly string[]> = {
+  REDIS_URL: ['store', 'url'],
+  TICKETS_SECRET: ['access', 'tickets', 'secret'],
+  OPS_TOKEN: ['access', 'ops_token'],
+  OTEL_EXPORTER_OTLP_HEADERS: ['telemetry', 'otlp_headers'],
 }
 
 /**
@@ -39,8 +50,10 @@ export function loadConfig(env: Env = process.env): Config {
   const tree = readTree(env, faults)
   overlayEnv(tree, env, faults)
   const apiKeys = splitKeys(readSecret(env, 'ANTHROPIC_API_KEY', faults))
-  const redisUrl = readSecret(env, 'REDIS_URL', faults)
-  if (redisUrl) set(tree, 'store', 'url', redisUrl)
+  for (const [name, path] of Object.entries(secrets)) {
+    const value = readSecret(env, name, faults)
+    if (value) set(tree, path, value)
+  }
   if (!apiKeys.every((key) => /^[\x21-\x7e]+$/.test(key))) {
     faults.push('ANTHROPIC_API_KEY: holds a character that no key has (a blank, or an ellipsis of an example)')
   }
@@ -57,6 +70,11 @@ export function loadSingleConfig(): Config {
   return loadConfig({ ...process.env, WORKERS: '1' })
 }
 
+/** For commands that are clients themselves. */
+export function clientKey(env: Env = process.env): string | undefined {
+  return env['SLUICE_KEY'] || undefined
+}
+
 function readTree(env: Env, faults: string[]): Tree {
   const path = env['SLUICE_CONFIG']
   if (!path) return {}
@@ -68,28 +86,37 @@ function readTree(env: Env, faults: string[]): Tree {
   }
 }
 
+/** Not settings of the server. */
+const ofThisProgram = new Set(['SLUICE_CONFIG', 'SLUICE_KEY'])
 /** What Kubernetes sets in every pod beside a Service named sluice. */
 const fromKubernetes = /^SLUICE_(SERVICE_(HOST|PORT)|PORT(_|$))/
 
 function overlayEnv(tree: Tree, env: Env, faults: string[]): void {
   for (const [name, value] of Object.entries(env)) {
-    if (value === undefined || !name.startsWith('SLUICE_') || name === 'SLUICE_CONFIG' || fromKubernetes.test(name))
+    if (value === undefined || !name.startsWith('SLUICE_') || ofThisProgram.has(name) || fromKubernetes.test(name))
       continue
-    const [, section, key] = /^SLUICE_([A-Z]+)__([A-Z0-9_]+)$/.exec(name) ?? []
-    if (section && key) set(tree, section.toLowerCase(), key.toLowerCase(), value)
+    const [, path] = /^SLUICE_([A-Z]+(?:_[A-Z]+)*(?:__[A-Z0-9]+(?:_[A-Z0-9]+)*){1,2})$/.exec(name) ?? []
+    if (path) set(tree, path.toLowerCase().split('__'), parseValue(value))
     else faults.push(`${name}: not a setting; the form is SLUICE_<SECTION>__<KEY>`)
   }
   for (const [name, [section, key]] of Object.entries(shortNames)) {
     const value = env[name]
-    if (value) set(tree, section, key, value)
+    if (value) set(tree, [section, key], parseValue(value))
   }
 }
 
-/** Numbers, booleans, lists and maps are read as JSON; anything else is text. */
-function set(tree: Tree, section: string, key: string, value: string): void {
-  tree[section] = { ...(tree[section] as Tree | undefined), [key]: parseValue(value) }
+/** A map that stands on the way is kept; anything else gives way. */
+function set(tree: Tree, [key = '', ...rest]: readonly string[], value: unknown): void {
+  if (rest.length === 0) {
+    tree[key] = value
+    return
+  }
+  const branch = { ...(tree[key] as Tree | undefined) }
+  set(branch, rest, value)
+  tree[key] = branch
 }
 
+/** Numbers, booleans, lists and maps are read as JSON; anything else is text. */
 function parseValue(text: string): unknown {
   try {
     return JSON.parse(text)

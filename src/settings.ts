@@ -1,8 +1,19 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { jwtSettings } from './access/jwt-settings.ts'
 import { accessKeys } from './access/keyring.ts'
-import { disconnectPolicies, maxTokens, modelName } from './core/request.ts'
-import { logLevels } from './telemetry/logger.ts'
+import { ticketSettings } from './access/tickets.ts'
+import { limitsSchema } from './core/caller.ts'
+import { capSettings, fieldName } from './core/caps.ts'
+import { list as listOf } from './core/list.ts'
+import type { Policy } from './core/policy.ts'
+import { presetFrom, presetName, presetSchema } from './core/preset.ts'
+import { disconnectPolicies, maxTokens, modelName, modelPattern } from './core/request.ts'
+import { formats } from './formats/registry.ts'
+import { plainHost } from './http/origin.ts'
+import { isAddressRange } from './http/proxies.ts'
+import { telemetrySettings } from './telemetry/settings.ts'
+import { toolSettings } from './tools/settings.ts'
 
 /**
  * Every setting, its default and its limits. A commented copy of the defaults is `config/sluice.yaml`; the reference in
@@ -20,14 +31,32 @@ const bytes = (standard: number) =>
     .min(1024)
     .max(2 ** 40)
     .default(standard)
-const list = <T extends z.ZodType>(item: T) =>
-  z.preprocess((value) => (typeof value === 'string' ? splitList(value) : value), z.array(item)).default([])
+const list = <T extends z.ZodType>(item: T) => listOf(item).default([])
 
 const origin = z.string().refine((value) => URL.canParse(value) && new URL(value).origin === value, {
   message: 'must be an exact origin such as https://app.example.com, without path or trailing slash',
 })
 
-const modelPattern = modelName.regex(/^[^*]*\*?$/, 'may hold one *, at its end')
+const hostName = z
+  .string()
+  .refine((value) => isIP(value) === 6 || /^(?:\[[0-9a-f:.]+\]|[^\s/:@[\]]+)$/i.test(value), {
+    message: 'must be a name or address as the Host header has it, such as sluice.example.com, without scheme or port',
+  })
+  .transform(plainHost)
+
+const addressRange = z.string().refine(isAddressRange, {
+  message:
+    'must be an address, a CIDR range such as 10.0.0.0/8, or loopback, linklocal or uniquelocal; a range of all ' +
+    'addresses would let any client choose its own',
+})
+
+const tls = z.strictObject({
+  cert_file: z.string().min(1),
+  key_file: z.string().min(1),
+  min_version: z.enum(['TLSv1.2', 'TLSv1.3']).default('TLSv1.2'),
+  http2: z.boolean().default(true),
+  hsts: z.boolean().default(true),
+})
 
 const price = z.strictObject({
   input: z.number().min(0),
@@ -42,13 +71,16 @@ export const settingsSchema = z.strictObject({
     host: z.string().min(1).default('127.0.0.1'),
     port: z.int().min(0).max(65535).default(8787),
     cors_origins: list(origin),
-    allowed_hosts: list(z.string().min(1)),
-    trusted_proxies: list(z.string().min(1)),
+    allowed_hosts: list(hostName),
+    trusted_proxies: list(addressRange),
     max_body_bytes: bytes(10 * 1024 * 1024),
     headers_timeout_ms: milliseconds(10_000, 100),
     request_timeout_ms: milliseconds(30_000, 100),
+    max_connections_per_address: z.int().min(0).max(1_000_000).default(0),
     drain_ms: milliseconds(30_000, 0),
     workers: z.int().min(1).max(256).default(1),
+    tls: tls.optional(),
+    playground: z.boolean().optional(),
   }),
   upstream: section({
     base_url: z.url({ protocol: /^https?$/ }).default('https://api.anthropic.com'),
@@ -78,6 +110,15 @@ export const settingsSchema = z.strictObject({
     max_attempts: z.int().min(0).max(10).default(1),
     prefill_models: list(modelPattern),
   }),
+  tool_limits: section({
+    max_steps: z.int().min(1).max(1_000).default(16),
+    total_ms: milliseconds(300_000),
+    max_result_bytes: bytes(256 * 1024),
+    max_total_result_bytes: bytes(2 * 1024 * 1024),
+    max_tokens: z.int().min(1).max(100_000_000).default(128_000),
+    max_parallel: z.int().min(1).max(1_000).default(8),
+    approval_ms: milliseconds(300_000),
+  }),
   streams: section({
     on_disconnect: z.enum(disconnectPolicies).default('grace'),
     grace_ms: milliseconds(15_000, 0),
@@ -103,13 +144,27 @@ export const settingsSchema = z.strictObject({
       .default('sluice'),
   }),
   access: section({
-    mode: z.enum(['none', 'keys']).optional(),
+    mode: z.enum(['none', 'keys', 'jwt']).optional(),
     keys: accessKeys.default([]),
     keys_file: z.string().min(1).optional(),
+    limits: limitsSchema.prefault({}),
+    total_limits: limitsSchema.prefault({}),
+    fallback_share: z.number().positive().max(1).optional(),
+    ops_token: z
+      .string()
+      .regex(/^[\x21-\x7e]{16,256}$/, 'must be 16 to 256 visible ASCII characters')
+      .optional(),
+    presets_only: z.boolean().default(false),
+    default_preset: presetName.optional(),
+    models: list(modelPattern),
+    ...capSettings,
+    forbidden_fields: list(fieldName),
+    jwt: jwtSettings.optional(),
+    tickets: ticketSettings.prefault({}),
   }),
-  telemetry: section({
-    log_level: z.enum(logLevels).default('info'),
-  }),
+  presets: z.record(presetName, presetSchema(Object.keys(formats))).default({}),
+  tools: toolSettings.default({}),
+  telemetry: section(telemetrySettings),
 })
 
 export type Settings = z.output<typeof settingsSchema>
@@ -127,42 +182,13 @@ function isRedisUrl(text: string): boolean {
   return encoded && /^\/?\d*$/.test(pathname)
 }
 
-function splitList(text: string): string[] {
-  return text
-    .split(',')
-    .map((each) => each.trim())
-    .filter((each) => each !== '')
-}
-
-/** Settings that are valid each and cannot work together. */
-export function contradictions({ server, access, store }: Settings): string[] {
-  const faults: string[] = []
-  if (!isLoopback(server.host) && access.mode === undefined) {
-    faults.push(
-      `server.host: ${server.host} can be reached from other machines, and anybody there could spend your tokens; ` +
-        'write access.mode: keys and give keys to those who may, ' +
-        'or access.mode: none (SLUICE_ACCESS__MODE=none) if something in front of Sluice keeps them out',
-    )
+/** What clients may ask for, under these settings. */
+export function policyOf({ access, presets, upstream }: Settings): Policy {
+  return {
+    defaults: upstream,
+    presets: new Map(Object.entries(presets).map(([name, preset]) => [name, presetFrom(preset)])),
+    presetsOnly: access.presets_only,
+    defaultPreset: access.default_preset,
+    caps: access,
   }
-  const hasKeys = access.keys.length > 0 || access.keys_file !== undefined
-  // Somebody believes that these keys are asked for.
-  if (hasKeys && access.mode !== 'keys')
-    faults.push('access.mode: must be keys where there are any, or nobody needs one')
-  if (!hasKeys && access.mode === 'keys') {
-    faults.push('access.mode: keys without any lets nobody in; make one with `sluice keys new`')
-  }
-  if (server.headers_timeout_ms > server.request_timeout_ms) {
-    faults.push('server.headers_timeout_ms: must not be longer than server.request_timeout_ms, which includes it')
-  }
-  if (server.workers > 1 && store.url === undefined) {
-    faults.push(
-      `server.workers: ${server.workers} workers share their streams and keys through Redis; ` +
-        'set REDIS_URL, or run one worker',
-    )
-  }
-  return faults
-}
-
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
 }

@@ -2,19 +2,20 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
+import { Colleagues, GatheringPoint, isGatherMessage, type Peer } from './gathering.ts'
 import { Supervisor, signMs, type WorkerEvents, type WorkerProcess } from './supervisor.ts'
 import { processBounds } from './telemetry/bounds.ts'
 
 /** What a primary says to a worker after its configuration. */
-type Order = 'drain' | 'hurry' | 'reloadKeys'
+type Order = 'drain' | 'hurry' | 'reloadFiles'
 
 /** Of V8, in its own unit. */
 const MiB = 2 ** 20
 
 export interface Workers {
   stop(): void
-  /** Has each of them read its file of access keys again. */
-  reloadKeys(): void
+  /** Has each of them read its files of access keys and certificates again. */
+  reloadFiles(): void
   /** The exit code, once all are gone. */
   readonly ended: Promise<number>
 }
@@ -29,22 +30,31 @@ export function runWorkers(config: Config, log: Logger): Workers {
   // Each would take V8's share of the whole memory for its own.
   const heapMiB = Math.max(1, Math.floor(processBounds().oldBytes / workers / MiB))
   cluster.setupPrimary({ execArgv: [...process.execArgv, `--max-old-space-size=${heapMiB}`] })
-  const supervisor = new Supervisor({ workers, drainMs: drain_ms, log, start: (on) => startWorker(config, on) })
-  function reloadKeys(): void {
-    for (const worker of Object.values(cluster.workers ?? {})) worker?.send('reloadKeys' satisfies Order)
+  const point = new GatheringPoint()
+  const supervisor = new Supervisor({ workers, drainMs: drain_ms, log, start: (on) => startWorker(config, point, on) })
+  function reloadFiles(): void {
+    for (const worker of Object.values(cluster.workers ?? {})) worker?.send('reloadFiles' satisfies Order)
   }
-  return { stop: () => supervisor.stop(), reloadKeys, ended: supervisor.ended }
+  return { stop: () => supervisor.stop(), reloadFiles, ended: supervisor.ended }
 }
 
 /** The configuration is sent, not read again: its files may say something else by the time that a worker is replaced. */
-function startWorker(config: Config, { onUp, onSign, onGone }: WorkerEvents): WorkerProcess {
+function startWorker(config: Config, point: GatheringPoint, { onUp, onSign, onGone }: WorkerEvents): WorkerProcess {
   const worker = cluster.fork()
   rescueConnections(worker)
+  const peer: Peer = { send: (message) => void (worker.isConnected() && worker.send(message)) }
   worker.once('message', (url: string) => {
     onUp(url)
-    worker.on('message', onSign)
+    point.peers.add(peer)
+    worker.on('message', (message: unknown) => {
+      onSign()
+      if (isGatherMessage(message)) point.hear(peer, message)
+    })
   })
-  worker.once('exit', onGone)
+  worker.once('exit', (code, signal) => {
+    point.leave(peer)
+    onGone(code, signal)
+  })
   // A message to one that is just going is lost, and its end is told all the same. One without a pid never began.
   worker.on('error', () => worker.process.pid === undefined && onGone(1))
   worker.send(config)
@@ -91,6 +101,8 @@ function rescueConnections(worker: Worker): void {
 export interface Primary {
   readonly id: number
   readonly config: Config
+  /** The other workers, to be asked. */
+  readonly colleagues: Colleagues
   /** Says that this worker serves and, from time to time, that it lives; hears from then on what it is to do. */
   serve(url: string, handlers: Record<Order, () => void>): void
 }
@@ -99,9 +111,11 @@ export async function joinPrimary(): Promise<Primary> {
   const { worker } = cluster
   if (!worker) throw new Error('only a worker has a primary')
   const [config] = (await once(process, 'message')) as [Config]
+  const colleagues = new Colleagues({ send: (message) => void (worker.isConnected() && worker.send(message)) })
   return {
     id: worker.id,
     config,
+    colleagues,
     serve(url, handlers) {
       // A signal to the whole process group reaches workers as well; the primary counts it, once for all.
       process.on('SIGTERM', () => {})
@@ -112,7 +126,10 @@ export async function joinPrimary(): Promise<Primary> {
         worker.exitedAfterDisconnect = true
         handlers.drain()
       })
-      process.on('message', (order: Order) => handlers[order]())
+      process.on('message', (message: unknown) => {
+        if (isGatherMessage(message)) colleagues.hear(message)
+        else handlers[message as Order]()
+      })
       worker.send(url)
       // The primary may have died a moment ago, which is told as `disconnect` only.
       const signs = setInterval(() => worker.send('alive', () => {}), signMs)

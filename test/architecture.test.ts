@@ -16,12 +16,26 @@ const layers = [
   ['.'],
   ['http'],
   ['run'],
-  ['upstream', 'log', 'tools', 'access', 'telemetry', 'simulator'],
-  ['formats', 'delivery'],
+  ['upstream', 'log', 'tools', 'access', 'limits', 'telemetry', 'simulator', 'doctor'],
+  ['formats', 'delivery', 'redis'],
   ['core'],
 ]
-/** Parts that see less than all that is below them. */
-const onlyCore = ['run', 'client', 'playground']
+/** Parts that see less than all that is below them, and what they see. */
+const seesOnly: Record<string, readonly string[]> = {
+  run: ['core'],
+  redis: ['core'],
+  client: ['core'],
+  react: ['client', 'core'],
+  playground: ['client', 'doctor', 'core'],
+}
+/** Commands at the top are clients, too. */
+const alsoSees: Record<string, readonly string[]> = { '.': ['client'] }
+/** What runs in browsers: of the server it knows types alone, and of packages these. */
+const browserPackages: Record<string, readonly string[]> = {
+  client: ['eventsource-parser'],
+  react: ['react'],
+  playground: [],
+}
 
 const importPattern =
   /(?:^|[;\s])(?:import|export)\b(?:[^'"`;]*?\bfrom)?\s*['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]/g
@@ -34,7 +48,9 @@ function importsOf(path: string, text: string): string[] {
 }
 
 const isOurs = (target: string) => target.endsWith('.ts')
-const folderOf = (path: string) => (path.includes('/') ? (path.split('/')[0] as string) : '.')
+/** Commands stand beside `cli.ts`, which they are parts of. */
+const folderOf = (path: string) =>
+  path.includes('/') && !path.startsWith('commands/') ? (path.split('/')[0] as string) : '.'
 const layerOf = (folder: string) => layers.findIndex((layer) => layer.includes(folder))
 
 /** What is wrong with the imports of one file. */
@@ -43,12 +59,15 @@ function faultsOf(path: string, imports: readonly string[]): string[] {
   return imports.flatMap((target) => {
     if (!isOurs(target)) {
       const fastify = target === 'fastify' || target.startsWith('@fastify/')
-      return fastify && from !== 'http' ? [`${path} imports ${target}`] : []
+      const foreign = browserPackages[from]?.includes(target) === false
+      return (fastify && from !== 'http') || foreign ? [`${path} imports ${target}`] : []
     }
     const to = folderOf(target)
     if (from === to) return []
     if (target.startsWith('..')) return [`${path} imports ${target} from outside of src`]
-    if (onlyCore.includes(from)) return to === 'core' ? [] : [`${path} imports ${target}`]
+    const seen = seesOnly[from]
+    if (seen) return seen.includes(to) ? [] : [`${path} imports ${target}`]
+    if (alsoSees[from]?.includes(to)) return []
     const known = layerOf(from) >= 0 && layerOf(to) >= 0
     return known && layerOf(to) > layerOf(from) ? [] : [`${path} imports ${target}`]
   })
@@ -82,9 +101,19 @@ describe('the rule check', () => {
     ['run/run.ts', 'http/server.ts'],
     ['run/run.ts', 'log/memory.ts'],
     ['run/run.ts', 'formats/json.ts'],
+    ['redis/link.ts', 'log/memory.ts'],
+    ['formats/json.ts', 'redis/link.ts'],
+    ['limits/limiter.ts', 'log/memory.ts'],
     ['http/server.ts', 'app.ts'],
     ['http/server.ts', 'config.ts'],
-    ['client/reader.ts', 'formats/json.ts'],
+    ['http/server.ts', 'commands/serve.ts'],
+    ['http/server.ts', 'client/stream.ts'],
+    ['client/link.ts', 'formats/json.ts'],
+    ['client/link.ts', 'react/chat.ts'],
+    ['client/link.ts', 'zod'],
+    ['react/chat.ts', 'formats/json.ts'],
+    ['react/chat.ts', 'node:fs'],
+    ['run/run.ts', 'client/stream.ts'],
     ['elsewhere/x.ts', 'core/sse.ts'],
     ['core/sse.ts', 'elsewhere/x.ts'],
     ['core/sse.ts', '../test/support/client.ts'],
@@ -96,13 +125,20 @@ describe('the rule check', () => {
 
   it.each([
     ['app.ts', 'config.ts'],
-    ['cli.ts', 'simulator/server.ts'],
+    ['cli.ts', 'commands/serve.ts'],
+    ['commands/demo.ts', 'app.ts'],
+    ['commands/demo.ts', 'simulator/server.ts'],
+    ['commands/chat/telling.ts', 'client/stream.ts'],
     ['http/attach.ts', 'http/server.ts'],
     ['http/attach.ts', 'run/run.ts'],
     ['http/attach.ts', 'formats/json.ts'],
     ['http/server.ts', 'fastify'],
     ['http/server.ts', '@fastify/cors'],
     ['log/memory.ts', 'core/events.ts'],
+    ['client/link.ts', 'core/frames.ts'],
+    ['client/connection.ts', 'eventsource-parser'],
+    ['react/chat.ts', 'client/stream.ts'],
+    ['react/use-sluice.ts', 'react'],
     ['formats/json.ts', 'core/sse.ts'],
     ['core/codec.ts', 'core/delta.ts'],
     ['core/position.ts', 'node:crypto'],
@@ -171,6 +207,12 @@ describe('the source', () => {
     expect(files.flatMap(({ path, imports }) => faultsOf(path, imports))).toEqual([])
   })
 
+  it('takes nothing but types from the server into the browser', () => {
+    const valueOfCore = /^(?:import|export)\b(?! type\b)[^'"]*['"]\.\.\/core\//m
+    expect(filesWith(valueOfCore).filter((path) => Object.hasOwn(browserPackages, folderOf(path)))).toEqual([])
+    expect(valueOfCore.test("import { errorTable } from '../core/errors.ts'")).toBe(true)
+  })
+
   it('imports only files that exist', () => {
     const paths = new Set(files.map(({ path }) => path))
     expect(files.flatMap(({ imports }) => imports.filter((target) => isOurs(target) && !paths.has(target)))).toEqual([])
@@ -178,6 +220,25 @@ describe('the source', () => {
 
   it('imports in no circle', () => {
     expect(cyclesOf(new Map(files.map(({ path, imports }) => [path, imports])))).toEqual([])
+  })
+
+  it('decides in one place what clients may ask, and begins streams behind it', () => {
+    expect(filesWith(/\bpermitted\(/)).toEqual(['core/policy.ts', 'http/intake.ts'])
+    expect(filesWith(/\bas Permitted\b/)).toEqual(['core/policy.ts'])
+    expect(filesWith(/\bstreams\.(?:begin|start)\(/)).toEqual(['http/intake.ts'])
+    const asking = files.filter(({ path, text }) => path.startsWith('http/') && /\.post\b/.test(text))
+    // What is posted there asks Claude nothing.
+    const others = ['http/tickets.ts', 'http/tools.ts']
+    expect(
+      asking
+        .map(({ path }) => path)
+        .filter((path) => !others.includes(path))
+        .sort(),
+    ).toEqual(
+      filesWith(/\bintake\.permit\(/)
+        .filter((path) => path.startsWith('http/'))
+        .sort(),
+    )
   })
 
   it('reads the environment in config.ts only', () => {
@@ -190,6 +251,16 @@ describe('the source', () => {
     expect(writers.filter((path) => !path.startsWith('simulator/') && path !== 'upstream/slice.ts')).toEqual([
       'core/sse.ts',
     ])
+  })
+
+  it.each([
+    ['OpenTelemetry', '@opentelemetry/', 'telemetry/traces.ts'],
+    ['prom-client', 'prom-client', 'telemetry/metrics/metrics.ts'],
+  ])('loads %s only where it is wanted', (_, name, loader) => {
+    expect(filesWith(new RegExp(`from '${name}`))).toEqual([loader])
+    const file = loader.split('/').slice(-2).join('/')
+    // A type costs nothing, and an import in an expression is one that may not happen.
+    expect(filesWith(new RegExp(`^import (?!type )[^\n]*/${file}'`, 'm'))).toEqual([])
   })
 
   it('has no default exports', () => {

@@ -7,10 +7,11 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { parse as parseYaml } from 'yaml'
 import { Simulator } from '../src/simulator/server.ts'
-import { type Holder, holder } from './support/access.ts'
+import { type Holder, holder, lettingIn } from './support/access.ts'
 import { eventually, fetchAll, open, parseFrames } from './support/client.ts'
 import { expectWholeJsonStream } from './support/invariants.ts'
 import { startRedis } from './support/redis.ts'
+import { startRig } from './support/sluice.ts'
 
 const cli = join(import.meta.dirname, '../src/cli.ts')
 
@@ -62,6 +63,9 @@ it('the demo streams, and exits 0 on SIGTERM after a terminal frame', async () =
   const [, url] = await eventually(() => /listening on (http:\S+?),/.exec(output.stdout), 10_000)
   const text = await fetchAll(`${url}/stream?format=text&prompt=hello&max_tokens=5`)
   expect(text.body.endsWith('data: [DONE]\n\n')).toBe(true)
+  const weather = await fetchAll(`${url}/stream`, { body: { preset: 'weather', prompt: 'Is it warm in Zürich?' } })
+  expect(weather.body).toContain('"content":"Zürich: sunny, 21 °C, no rain."')
+  expect(expectWholeJsonStream(weather.frames)).toMatchObject({ type: 'done', stop_reason: 'end_turn' })
   const live = await open(`${url}/stream?prompt=hello`)
   await live.until('"text"')
   child.kill('SIGTERM')
@@ -81,13 +85,118 @@ it('the simulated Claude runs on its own', async () => {
   expect(await exited).toBe(0)
 })
 
+it('records through one process what another one plays', async () => {
+  const claude = await Simulator.start({ defaults: { text: 3, delay_ms: 5 } })
+  onTestFinished(() => claude.close())
+  const dir = join(mkdtempSync(join(tmpdir(), 'sluice-')), 'recordings')
+  const recorder = run(['record', '--dir', dir, '--port', '0', '--upstream', claude.url])
+  const [, url] = await eventually(() => /ready on (http:\S+?),/.exec(recorder.output.stdout), 10_000)
+  const body = { model: 'm', max_tokens: 9, stream: true, messages: [{ role: 'user', content: 'hi' }] }
+  const ask = (base: string | undefined, model: string) =>
+    fetchAll(`${base}/v1/messages`, { body: { ...body, model }, headers: { 'x-api-key': 'any' } })
+  const live = await ask(url, 'm')
+  await eventually(() => recorder.output.stderr.includes('whole: '))
+  recorder.child.kill('SIGTERM')
+  expect(await recorder.exited).toBe(0)
+  const player = run(['simulate', '--port', '0', '--recordings', dir])
+  const [, other] = await eventually(() => /listening on (http:\S+?);/.exec(player.output.stdout), 10_000)
+  const [, name] = await eventually(() => /^ {2}(\S+Z-m)$/m.exec(player.output.stdout))
+  const again = await ask(other, `m?recording=${name}&pace=recorded`)
+  const texts = (sse: string) => sse.match(/"text":"[^"]*"/g)
+  expect(texts(again.body)).toEqual(texts(live.body))
+  expect((await ask(other, 'm?recording=vercel-ai__text&pace=recorded')).status).toBe(400)
+})
+
+it('prints the pins of MCP servers, and what keeps tools off', async () => {
+  const it = { kind: 'mcp', command: process.execPath, args: [join(import.meta.dirname, 'support/mcp-stdio.ts')] }
+  const asked = (more: object) => run(['tools'], { SLUICE_TOOLS__IT: JSON.stringify({ ...it, ...more }) })
+  const good = asked({ allow: ['echo'] })
+  const off = asked({ allow: ['echo', 'nonesuch'], pins: { echo: '0'.repeat(64) } })
+  const away = asked({ command: '/nonexistent', allow: ['echo'] })
+  expect(await good.exited).toBe(0)
+  const told = parseYaml(good.output.stdout)
+  expect(told).toEqual({ tools: { it: { pins: { echo: expect.stringMatching(/^[0-9a-f]{64}$/) } } } })
+  expect(good.output.stderr).toMatch(/^sluice: tools\.it: not in allow: .*slow.*\n$/)
+  expect([await off.exited, await away.exited]).toEqual([1, 1])
+  expect(parseYaml(off.output.stdout)).toEqual(told)
+  expect(off.output.stderr).toContain('tools.it.pins.echo: it is not what it was')
+  expect(off.output.stderr).toContain('tools.it: the server has no nonesuch')
+  expect(away.output.stderr).toMatch(/^sluice: tools\.it: unreachable.*\n$/)
+})
+
 it('says how it is used', async () => {
   const help = run(['--help'])
+  const [one, other] = [run(['simulate', '--help']), run(['help', 'simulate'])]
   expect(await help.exited).toBe(0)
   expect(help.output.stdout).toContain('sluice [command]')
-  const unknown = run(['dance'])
-  expect(await unknown.exited).toBe(64)
-  expect(unknown.output.stderr).toContain("'dance'")
+  expect([await one.exited, await other.exited]).toEqual([0, 0])
+  expect(one.output.stdout).toContain('--defaults')
+  expect(other.output.stdout).toBe(one.output.stdout)
+  const version = run(['--version'])
+  expect(await version.exited).toBe(0)
+  expect(version.output.stdout).toMatch(/^\d+\.\d+\.\d+\n$/)
+})
+
+it.each([
+  [['dance'], "'dance'"],
+  [['serve', 'now'], 'now'],
+  [['keys', '--port', '1'], '--port'],
+  [['simulate', '--port', 'x'], '--port'],
+  [['record'], '--dir'],
+  [['chat', '--demo', '--url', 'http://127.0.0.1:1'], '--demo'],
+])('does not guess what %j may mean', async (args, named) => {
+  const { exited, output } = run(args)
+  expect(await exited).toBe(64)
+  expect(output.stderr).toContain(named)
+  expect(output.stdout).toBe('')
+})
+
+describe('check', () => {
+  const canary = 'canary-of-a-secret'
+
+  it('prints what is in effect, without secrets', async () => {
+    const { exited, output } = run(['check'], {
+      ANTHROPIC_API_KEY: `${canary},other`,
+      REDIS_URL: `redis://u:${canary}@127.0.0.1:1/2`,
+      SLUICE_TIMEOUTS__SILENCE_MS: '1234',
+      SLUICE_ACCESS__MODE: 'keys',
+      SLUICE_ACCESS__KEYS: JSON.stringify([{ name: 'alice', sha256: 'a'.repeat(64) }]),
+    })
+    expect(await exited).toBe(0)
+    expect(output.stdout).not.toContain(canary)
+    expect(output.stdout).not.toContain('aaaa')
+    expect(output.stdout).toContain('# ANTHROPIC_API_KEY: 2 keys')
+    expect(parseYaml(output.stdout)).toMatchObject({
+      timeouts: { silence_ms: 1234, total_ms: 900_000 },
+      store: { url: 'redis://***:***@127.0.0.1:1/2' },
+      access: { mode: 'keys', keys: [{ name: 'alice', sha256: '***' }] },
+    })
+  })
+
+  it('tells all faults', async () => {
+    const { exited, output } = run(['check'], { ANTHROPIC_API_KEY: 'x', PORT: 'banana', SLUICE_NONSENSE: '1' })
+    expect(await exited).toBe(78)
+    expect(output.stderr).toContain('server.port')
+    expect(output.stderr).toContain('SLUICE_NONSENSE')
+    expect(output.stdout).toBe('')
+  })
+
+  it('asks Claude and Redis for every key', async () => {
+    await using redis = await startRedis()
+    const simulator = await Simulator.start({ defaults: {} })
+    onTestFinished(() => simulator.close())
+    const env = { ANTHROPIC_API_KEY: 'one,two', ANTHROPIC_BASE_URL: simulator.url, REDIS_URL: redis.url }
+    const good = run(['check', '--connect'], env)
+    expect([await good.exited, good.output.stderr]).toEqual([0, ''])
+    const away = { ...env, ANTHROPIC_BASE_URL: 'http://127.0.0.1:1', REDIS_URL: 'redis://127.0.0.1:1' }
+    const bad = run(['check', '--connect'], away)
+    expect(await bad.exited).toBe(1)
+    expect(bad.output.stderr.trim().split('\n')).toEqual([
+      expect.stringContaining('ANTHROPIC_API_KEY 1: upstream_unreachable'),
+      expect.stringContaining('ANTHROPIC_API_KEY 2: upstream_unreachable'),
+      expect.stringContaining('store.url: '),
+    ])
+  })
 })
 
 it('writes the line of every stream that its end cuts off', async () => {
@@ -175,5 +284,37 @@ describe('keys of clients', () => {
     const { exited, output } = run([], env)
     expect(await exited).toBe(78)
     expect(output.stderr).toBe('sluice: access.keys_file: /nonexistent/keys: cannot be read (ENOENT)\n')
+  })
+})
+
+describe('doctor', () => {
+  it('says in JSON what it found, and exits with 0 when all is well', async () => {
+    const rig = await startRig()
+    const { exited, output } = run(['doctor', '--url', rig.url, '--silence', '1', '--json'])
+    expect(await exited).toBe(0)
+    const { findings } = JSON.parse(output.stdout)
+    expect(findings.length).toBeGreaterThan(5)
+    for (const { level, says } of findings) expect(level, says).toBe('good')
+  })
+
+  it('has a key where one is asked for, and says what is wrong where it has none', async () => {
+    const alice = holder('alice')
+    const rig = await startRig({ env: lettingIn(alice) })
+    const args = ['doctor', '--url', rig.url, '--silence', '0']
+    const without = run(args)
+    expect(await without.exited).toBe(1)
+    expect(without.output.stdout).toContain('401')
+    const withKey = run(args, { SLUICE_KEY: alice.key })
+    expect([await withKey.exited, withKey.output.stdout.match(/✓/g)?.length]).toEqual([0, 7])
+  })
+
+  it('says so when nothing answers', async () => {
+    const { exited, output } = run(['doctor', '--url', 'http://127.0.0.1:1'])
+    expect(await exited).toBe(1)
+    expect(output.stdout).toContain('ECONNREFUSED')
+  })
+
+  it.each([[['--url', 'ftp://a']], [['--silence', '999']], [['--silence', 'long']]])('refuses %j', async (args) => {
+    expect(await run(['doctor', ...args]).exited).toBe(64)
   })
 })

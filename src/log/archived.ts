@@ -52,6 +52,7 @@ export class ArchivedLog implements StreamLog {
     let at = 0
     let unread: LogEvent[] = []
     return {
+      behind: 0,
       next: (limit) => {
         if (unread.length === 0 && at < this.#lines.length) {
           const end = this.#lines.indexOf(LF, at + readBytes)
@@ -84,6 +85,10 @@ export class ArchivedLog implements StreamLog {
   expectReaders(): void {}
 
   async stop(): Promise<void> {}
+
+  async decide(): Promise<boolean> {
+    return false
+  }
 }
 
 function decode(lines: Buffer): LogEvent[] {

@@ -153,6 +153,11 @@ export class Reader implements Place {
     this.#unread = lines.read(this).slice(from - position)
   }
 
+  /** How many events it has yet to give. */
+  get behind(): number {
+    return this.#lines.length - this.position + this.#unread.length
+  }
+
   /** The next events, at most `limit`; none when there are none yet. */
   next(limit: number): readonly LogEvent[] {
     const events = this.#unread.length > 0 ? this.#unread : this.#lines.read(this)

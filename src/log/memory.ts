@@ -1,5 +1,6 @@
 import { cameToNothing, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Claim, Cursor, LogOptions, LogReader, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
+import type { ToolDecision } from '../core/tools.ts'
 import { ArchivedLog } from './archived.ts'
 import { Expiry } from './expiry.ts'
 import { LocalLog } from './local.ts'
@@ -54,6 +55,10 @@ export class MemoryLog implements StreamLog {
 
   async stop(): Promise<void> {
     await this.#owner?.onStop()
+  }
+
+  async decide(call: string, decision: ToolDecision): Promise<boolean> {
+    return (await this.#owner?.onDecision(call, decision)) ?? false
   }
 }
 
@@ -147,6 +152,7 @@ export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions):
       bytes += bytesPerKey
       return undefined
     },
+    claimed: async (key) => claims.get(key),
     create(id, options, createdAt = new Date()) {
       const log = new MemoryLog(id, options, createdAt, onGrown)
       logs.set(id, log)

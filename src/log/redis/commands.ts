@@ -2,7 +2,7 @@ import { decodeEvent } from '../../core/codec.ts'
 import type { LogEvent } from '../../core/events.ts'
 import type { Claim } from '../../core/ports.ts'
 import { type RedisKeys, redisKeys } from './keys.ts'
-import type { RedisLink } from './link.ts'
+import type { LogLink } from './scripts.ts'
 
 /** What does not change about a stream. */
 export interface StreamFacts {
@@ -66,11 +66,11 @@ const batchesPerRead = 32
 export class RedisCommands {
   readonly replica: string
   readonly keys: RedisKeys
-  readonly #link: RedisLink
+  readonly #link: LogLink
   /** When the renewal that Redis last took was sent. */
   #renewedAt = performance.now()
 
-  constructor(replica: string, prefix: string, link: RedisLink) {
+  constructor(replica: string, prefix: string, link: LogLink) {
     this.replica = replica
     this.keys = redisKeys(prefix)
     this.#link = link
@@ -121,8 +121,12 @@ export class RedisCommands {
     const created = String(facts.createdAt.getTime())
     const args = [id, this.replica, created, String(ttlMs), fingerprint, String(keyTtlMs), key, alias, principal]
     const earlier = await this.#link.send((client) => client.claimKey(names, args))
-    const [earlierId, earlierFingerprint = ''] = earlier?.split(' ') ?? []
-    return earlierId === undefined ? undefined : { id: earlierId, fingerprint: earlierFingerprint }
+    return claimOf(earlier)
+  }
+
+  /** @returns what the key stands for, if it does */
+  async claimed(key: string): Promise<Claim | undefined> {
+    return claimOf(await this.#link.send((client) => client.get(key)))
   }
 
   /** Becomes the owner of a stream if its owner is dead, or this very replica. */
@@ -147,10 +151,13 @@ export class RedisCommands {
     await this.#link.send((client) => client.cut(names, [id, String(epoch), String(ttlMs)]))
   }
 
-  /** @param after the last event that is known already */
-  async read(id: string, after: number): Promise<Reading | undefined> {
+  /**
+   * @param after the last event that is known already
+   * @param holder whose it has to be; `undefined` for anybody
+   */
+  async read(id: string, after: number, holder?: string): Promise<Reading | undefined> {
     const names = [this.keys.meta(id), this.keys.log(id)]
-    const args = [String(after), String(batchesPerRead)]
+    const args = [String(after), String(batchesPerRead), ...(holder === undefined ? [] : [holder])]
     const reply = await this.#link.send((client) => client.readBatches(names, args))
     if (!reply) return undefined
     const [epoch, began, n, state, owner, created, principal, ...entries] = reply
@@ -219,4 +226,9 @@ export class RedisCommands {
     const names = [this.keys.replicas, this.keys.lease(replica), this.keys.owned(replica)]
     await this.#link.send((client) => client.forgetReplica(names, [replica]))
   }
+}
+
+function claimOf(text: string | null): Claim | undefined {
+  const [id, fingerprint = ''] = text?.split(' ') ?? []
+  return id === undefined ? undefined : { id, fingerprint }
 }

@@ -2,9 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { SluiceError } from '../../core/errors.ts'
 import type { LogEvent, TerminalEvent } from '../../core/events.ts'
 import type { Cursor, LogReader, StreamLog } from '../../core/ports.ts'
+import { randomText } from '../../core/random.ts'
+import type { ToolDecision } from '../../core/tools.ts'
+import { ifThere, orUnavailable, StoreAway } from '../../redis/link.ts'
 import { LocalLog } from '../local.ts'
 import type { Reading, RedisCommands } from './commands.ts'
-import { ifThere, orUnavailable, StoreAway } from './link.ts'
+import { Questions, toWord } from './questions.ts'
 
 /** Readers of a Redis that stays away are told so after this long, in milliseconds. */
 const awayMs = 30_000
@@ -33,9 +36,12 @@ export class FollowedLog implements StreamLog {
   #usedAt = performance.now()
   /** Requests that wait for what it will know: some of them are about to read it. */
   #waiting = 0
-  /** Called once the log has got its end, or lost it. */
-  readonly #onEnd = new Set<() => void>()
-  readonly #onHead = new Set<(n: number) => void>()
+  /** Answered once the log has got its end, or lost it. */
+  readonly #ends = new Questions<true>()
+  /** How many events the owner has. */
+  readonly heads = new Questions<number>()
+  /** Whether calls waited for what was decided on them. */
+  readonly decisions = new Questions<boolean>()
 
   /**
    * @param reading what is known so far
@@ -112,22 +118,10 @@ export class FollowedLog implements StreamLog {
   }
 
   /** @returns how many events the owner has; `undefined` when it does not answer */
-  async #askOwner(): Promise<number | undefined> {
-    const { promise, resolve } = Promise.withResolvers<number | undefined>()
-    const timer = setTimeout(() => resolve(undefined), answerMs)
-    this.#onHead.add(resolve)
-    try {
-      await this.#commands.tell(this.#owner, `head? ${this.id} ${this.#commands.replica}`)
-      return await promise
-    } finally {
-      this.#onHead.delete(resolve)
-      clearTimeout(timer)
-    }
-  }
-
-  /** The owner has so many events. */
-  onHead(n: number): void {
-    for (const resolve of this.#onHead) resolve(n)
+  #askOwner(): Promise<number | undefined> {
+    return this.heads.ask(answerMs, () =>
+      this.#commands.tell(this.#owner, `head? ${this.id} ${this.#commands.replica}`),
+    )
   }
 
   expectReaders(): void {
@@ -141,10 +135,10 @@ export class FollowedLog implements StreamLog {
 
   async #stop(): Promise<void> {
     // Its owner may be writing on where Redis cannot follow.
-    if (this.local.loss) await this.#commands.tell(this.#owner, `stop ${this.id} ${this.#commands.replica}`)
+    const stop = `stop ${this.id} ${this.#commands.replica}`
+    if (this.local.loss) await this.#commands.tell(this.#owner, stop)
     for (let asked = 0; asked < stopAsks && !this.#over; asked++) {
-      await this.#commands.tell(this.#owner, `stop ${this.id} ${this.#commands.replica}`)
-      await this.#ended(stopAskMs)
+      await this.#ends.ask(stopAskMs, () => this.#commands.tell(this.#owner, stop))
       await this.read()
     }
     if (!this.#over) throw new SluiceError('store_unavailable', { retryAfterMs: 1_000 })
@@ -154,13 +148,20 @@ export class FollowedLog implements StreamLog {
     return this.local.terminal !== undefined || this.local.loss !== undefined
   }
 
-  async #ended(withinMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>()
-    const timer = setTimeout(resolve, withinMs)
-    this.#onEnd.add(resolve)
-    await promise
-    this.#onEnd.delete(resolve)
-    clearTimeout(timer)
+  decide(call: string, decision: ToolDecision): Promise<boolean> {
+    return orUnavailable(this.#use(() => this.#decide(call, decision)))
+  }
+
+  async #decide(call: string, decision: ToolDecision): Promise<boolean> {
+    const id = randomText(12)
+    const words = [this.id, this.#commands.replica, id, ...[call, JSON.stringify(decision)].map(toWord)].join(' ')
+    for (let asked = 0; asked < stopAsks && !this.#over; asked++) {
+      const taken = await this.decisions.ask(stopAskMs, () => this.#commands.tell(this.#owner, `decide ${words}`), id)
+      await this.read()
+      if (taken !== undefined) return taken
+    }
+    if (!this.#over) throw new SluiceError('store_unavailable', { retryAfterMs: 1_000 })
+    return false
   }
 
   /**
@@ -187,7 +188,7 @@ export class FollowedLog implements StreamLog {
       this.local.lose(new SluiceError('internal', { cause: error }))
     } finally {
       this.#reading = undefined
-      if (this.#over) for (const resolve of this.#onEnd) resolve()
+      if (this.#over) this.#ends.answer(true)
     }
   }
 

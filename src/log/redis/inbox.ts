@@ -1,7 +1,8 @@
+import { ifThere } from '../../redis/link.ts'
 import type { RedisCommands } from './commands.ts'
 import type { FollowedLog } from './followed.ts'
-import { ifThere } from './link.ts'
 import type { OwnedLog } from './owned.ts'
+import { fromWord } from './questions.ts'
 
 /** What a message can be about. */
 export interface Hearing {
@@ -15,11 +16,13 @@ export interface Hearing {
  * for by a look at Redis.
  *
  * To the owner of a stream: `readers <stream> <replica> <count>`, every second while there are any; `expect <stream>`,
- * they are on their way to another replica; `stop <stream> <replica>`; `head? <stream> <replica>`. To those who follow it: `bell <stream>`, there is more to read; `head <stream> <events>`.
+ * they are on their way to another replica; `stop <stream> <replica>`; `head? <stream> <replica>`; `decide <stream>
+ * <replica> <question> <call> <decision>`, the last two in base64url. To those who follow it: `bell <stream>`, there is more to read; `head <stream> <events>`;
+ * `decided <stream> <question> <1 or 0>`.
  * To oneself: `hello`.
  */
 export function hear(message: string, { owned, followed, commands }: Hearing): void {
-  const [kind, id = '', from = '', count] = message.split(' ')
+  const [kind, id = '', from = '', count = '', call = '', decision = ''] = message.split(' ')
   const own = owned.get(id)
   switch (kind) {
     case 'readers':
@@ -32,6 +35,16 @@ export function hear(message: string, { owned, followed, commands }: Hearing): v
     case 'stop':
       void own?.stop().then(() => say(from, `bell ${id}`))
       break
+    case 'decide':
+      void own?.decide(fromWord(call), JSON.parse(fromWord(decision)), count).then(
+        (taken) => say(from, `decided ${id} ${count} ${taken ? 1 : 0}`),
+        // It ended the stream: what it was, the log tells.
+        () => say(from, `decided ${id} ${count} 1`),
+      )
+      break
+    case 'decided':
+      followed.get(id)?.decisions.answer(count === '1', from)
+      break
     case 'head?':
       void own?.catchUp()
       // What is not here any more is in Redis to its end.
@@ -41,7 +54,7 @@ export function hear(message: string, { owned, followed, commands }: Hearing): v
       void followed.get(id)?.readIfThere()
       break
     case 'head':
-      followed.get(id)?.onHead(Number(from))
+      followed.get(id)?.heads.answer(Number(from))
       break
   }
 

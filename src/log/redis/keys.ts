@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 
 /**
- * The names of everything in Redis. The number is that of the layout: replicas that know another one do not meet. A
+ * The names of all that the log has in Redis. The number is that of the layout: replicas that know another one do not meet. A
  * stream's own keys share a hash tag.
  * @param prefix of the deployment, so that several can share a Redis
  */

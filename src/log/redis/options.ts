@@ -1,17 +1,16 @@
 import type { OrphanLog } from '../../core/ports.ts'
-import type { Sweep } from '../../core/sweep.ts'
+import type { LinkLog } from '../../redis/link.ts'
 import type { MemoryOptions } from '../memory.ts'
-import type { LinkLog } from './link.ts'
+import type { LogLink } from './scripts.ts'
 
 export interface RedisStoreOptions extends MemoryOptions {
-  /** `redis://` or `rediss://`. */
-  readonly url: string
+  /** The store closes it when it is closed. */
+  readonly link: LogLink & { close(): void }
   /** Of all names in Redis: replicas with the same prefix share their streams. */
   readonly prefix: string
   readonly durability: 'durable' | 'fast'
   /** The longest that a stream can last, in milliseconds. */
   readonly maxLifeMs: number
-  readonly sweep: Sweep
   readonly log: LinkLog
   /** This process is there for longer: streams of a dead replica may become its own. */
   mayTakeOver(): boolean

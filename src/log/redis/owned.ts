@@ -2,31 +2,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { encodeEvent } from '../../core/codec.ts'
 import { cameToNothing, isTerminal, type LogEvent, type TerminalEvent } from '../../core/events.ts'
 import type { Cursor, LogReader, OrphanLog, OwnerSignals } from '../../core/ports.ts'
+import type { ToolDecision } from '../../core/tools.ts'
+import { StoreAway } from '../../redis/link.ts'
 import type { MemoryLog } from '../memory.ts'
-import type { Batch, RedisCommands, Standing, StreamFacts } from './commands.ts'
-import { StoreAway } from './link.ts'
+import type { Batch, RedisCommands, Standing } from './commands.ts'
+import type { OwnedOptions } from './owned-options.ts'
 import { ReadersElsewhere } from './presence.ts'
 import { OwnerSeat } from './seat.ts'
 import { type Outcome, type State, transitions } from './states.ts'
-import type { Turns } from './turns.ts'
-
-export interface OwnedOptions {
-  readonly facts: StreamFacts
-  readonly epoch: number
-  /** Readers wait until Redis has what they get. */
-  readonly durable: boolean
-  /** From its beginning until a stream that nobody ended is forgotten, in milliseconds. */
-  readonly lifeMs: number
-  /** From its end until it is forgotten, in milliseconds. */
-  readonly retentionMs: number
-  /** The same for a log that keeps its idempotency key. */
-  readonly keyTtlMs: number
-  /** Of all logs that catch up. */
-  readonly turns: Turns
-  onStateChange(log: OwnedLog, state: State): void
-  /** Redis has it to the end. */
-  onStored(log: OwnedLog): void
-}
 
 /** How long a stream that begins while Redis fails waits for it to be back, and how often it looks, in milliseconds. */
 const firstBatchMs = 1_000
@@ -44,9 +27,9 @@ export class OwnedLog implements OrphanLog {
   readonly loss = undefined
   readonly #commands: RedisCommands
   readonly #options: OwnedOptions
-  #state: State
+  state: State
   /** Events that Redis has. */
-  #stored: number
+  stored: number
   #catchingUp = false
   /** What the run is to do, until it has been sent. */
   #plan: string
@@ -64,9 +47,9 @@ export class OwnedLog implements OrphanLog {
     this.memory = memory
     this.#commands = commands
     this.#options = options
-    this.#stored = memory.local.length
+    this.stored = memory.local.length
     this.#plan = plan
-    this.#state = options.durable && commands.upWithin(firstBatchMs) ? 'through' : 'behind'
+    this.state = options.durable && commands.upWithin(firstBatchMs) ? 'through' : 'behind'
   }
 
   own(owner: OwnerSignals): void {
@@ -74,19 +57,19 @@ export class OwnedLog implements OrphanLog {
   }
 
   get shared(): boolean {
-    return this.#commands.up && (this.#state === 'through' || this.#state === 'behind')
+    return this.#commands.up && (this.state === 'through' || this.state === 'behind')
   }
 
   /** Nothing more is to be done for it, or it has tried for as long as anybody could have wanted the log. */
   isOver(now: number): boolean {
     if (!this.memory.local.terminal) return false
     this.#sealedAt ??= now
-    return this.#state !== 'behind' || now - this.#sealedAt >= this.#options.retentionMs
+    return this.state !== 'behind' || now - this.#sealedAt >= this.#options.retentionMs
   }
 
   append(events: readonly LogEvent[]): void | Promise<void> {
     // After a standstill the log may be another's by now: what readers here got next would be nowhere else.
-    const unsure = this.#state === 'behind' && this.#commands.up && !this.#commands.leased
+    const unsure = this.state === 'behind' && this.#commands.up && !this.#commands.leased
     return unsure ? this.#makeSure().then(() => this.#append(events)) : this.#append(events)
   }
 
@@ -100,9 +83,9 @@ export class OwnedLog implements OrphanLog {
   }
 
   #append(events: readonly LogEvent[]): void | Promise<void> {
-    if (this.#state === 'through' && events.length > 0) return this.#writeThrough(events)
-    if (this.#state !== 'fenced') this.#remember(events)
-    if (this.#state === 'behind') void this.catchUp()
+    if (this.state === 'through' && events.length > 0) return this.#writeThrough(events)
+    if (this.state !== 'fenced') this.#remember(events)
+    if (this.state === 'behind') void this.catchUp()
   }
 
   #remember(events: readonly LogEvent[]): void {
@@ -111,8 +94,8 @@ export class OwnedLog implements OrphanLog {
   }
 
   async #writeThrough(events: readonly LogEvent[]): Promise<void> {
-    this.#follow(this.#stored === 0 ? await this.#storeFirst(events) : await this.#store(events))
-    if (this.#state === 'fenced') return
+    this.#follow(this.stored === 0 ? await this.#storeFirst(events) : await this.#store(events))
+    if (this.state === 'fenced') return
     this.#remember(events)
     this.#reportEnd()
   }
@@ -130,16 +113,16 @@ export class OwnedLog implements OrphanLog {
 
   /** Sends Redis what it lacks, for as long as it takes it. */
   async catchUp(): Promise<void> {
-    if (this.#catchingUp || this.#state !== 'behind') return
+    if (this.#catchingUp || this.state !== 'behind') return
     this.#catchingUp = true
     const { local } = this.memory
     let outcome: Outcome = this.#commands.up ? 'stored' : 'away'
-    while (this.#state === 'behind' && outcome === 'stored' && this.#stored < local.length) {
-      outcome = await this.#options.turns.take(() => this.#store(local.reader(this.#stored).next(eventsPerBatch)))
+    while (this.state === 'behind' && outcome === 'stored' && this.stored < local.length) {
+      outcome = await this.#options.turns.take(() => this.#store(local.reader(this.stored).next(eventsPerBatch)))
       this.#follow(outcome)
     }
     this.#catchingUp = false
-    if (this.#state === 'behind' && outcome === 'stored' && this.#options.durable) this.#state = 'through'
+    if (this.state === 'behind' && outcome === 'stored' && this.#options.durable) this.state = 'through'
     this.#reportEnd()
   }
 
@@ -150,7 +133,7 @@ export class OwnedLog implements OrphanLog {
     if (this.#commands.up) this.#plan = ''
     try {
       const answer = await this.#commands.append(this.#options.facts, batch)
-      if (answer === 'ok') this.#stored += events.length
+      if (answer === 'ok') this.stored += events.length
       return answer === 'ok' ? 'stored' : this.#compare(answer)
     } catch (error) {
       if (error instanceof StoreAway) return 'away'
@@ -159,14 +142,14 @@ export class OwnedLog implements OrphanLog {
   }
 
   #batch(events: readonly LogEvent[]): Batch {
-    const last = this.#stored + events.length
+    const last = this.stored + events.length
     const terminal = events.slice(-1).find(isTerminal)
     const { facts, retentionMs, keyTtlMs, lifeMs } = this.#options
     const freesKey = terminal !== undefined && cameToNothing(terminal, last - 1)
     const keptMs = facts.key !== '' && !freesKey ? keyTtlMs : retentionMs
     return {
       epoch: this.epoch,
-      first: this.#stored + 1,
+      first: this.stored + 1,
       last,
       lines: events.map(encodeEvent).join('\n'),
       state: terminal?.type ?? 'live',
@@ -182,24 +165,24 @@ export class OwnedLog implements OrphanLog {
     if (!there) return 'lost'
     if (there.epoch !== this.epoch) return 'fenced'
     // Less than it once had: a failover, or a restart from an old file. More: an earlier reply was lost.
-    if (there.n < this.#stored || there.state === 'cut') return 'lost'
-    this.#stored = there.n
+    if (there.n < this.stored || there.state === 'cut') return 'lost'
+    this.stored = there.n
     return 'stored'
   }
 
   #follow(outcome: Outcome): void {
-    const before = this.#state
-    const ahead = this.memory.local.length > this.#stored
+    const before = this.state
+    const ahead = this.memory.local.length > this.stored
     const after = transitions[before][outcome]
     // Readers who have seen what the log will never have cannot go on with it. Their answer goes on here, for them.
-    this.#state = after === 'fenced' && ahead ? 'apart' : after
-    if (this.#state === before) return
-    if (this.#state === 'fenced') this.#seat.onFenced()
-    this.#options.onStateChange(this, this.#state)
+    this.state = after === 'fenced' && ahead ? 'apart' : after
+    if (this.state === before) return
+    if (this.state === 'fenced') this.#seat.onFenced()
+    this.#options.onStateChange(this.state)
   }
 
   #reportEnd(): void {
-    if (this.memory.local.terminal && this.#stored === this.memory.local.length) this.#options.onStored(this)
+    if (this.memory.local.terminal && this.stored === this.memory.local.length) this.#options.onStored()
   }
 
   cursor(reader: LogReader): Cursor {
@@ -220,6 +203,11 @@ export class OwnedLog implements OrphanLog {
 
   async stop(): Promise<void> {
     if (!this.memory.local.terminal) await this.#seat.onStop()
+  }
+
+  /** @param ask names the question, which may come again when its answer was lost */
+  async decide(call: string, decision: ToolDecision, ask?: string): Promise<boolean> {
+    return !this.memory.local.terminal && (await this.#seat.onDecision(call, decision, ask))
   }
 
   expectReaders(): void {

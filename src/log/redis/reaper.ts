@@ -1,7 +1,7 @@
+import { Turns } from '../../core/at-once.ts'
 import type { LogEvent } from '../../core/events.ts'
+import { StoreAway } from '../../redis/link.ts'
 import { leaseMs, type RedisCommands, type Takeover } from './commands.ts'
-import { StoreAway } from './link.ts'
-import { Turns } from './turns.ts'
 
 /** Streams taken over at a time. */
 const atOnce = 32

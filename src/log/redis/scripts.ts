@@ -1,4 +1,5 @@
-import { type CommandParser, defineScript } from '@redis/client'
+import type { Link } from '../../redis/link.ts'
+import { script } from '../../redis/script.ts'
 
 /**
  * Everything that changes a stream in Redis, each step as one script: it either happens whole or not at all, and can be
@@ -101,12 +102,13 @@ return 1
 `
 
 /**
- * Reads the state of a stream and the batches after event `ARGV[1]`, at most `ARGV[2]` of them, in one moment.
+ * Reads the state of a stream and the batches after event `ARGV[1]`, at most `ARGV[2]` of them, in one moment; nothing
+ * of one that is another principal's than `ARGV[3]`, where there is one.
  * @returns epoch, `began`, last event, state, owner, created, principal, then last event and lines of each batch, flat
  */
 const readScript = `
 local now = redis.call('HMGET', KEYS[1], 'epoch', 'began', 'n', 'state', 'owner', 'created', 'principal')
-if not now[1] then return false end
+if not now[1] or (ARGV[3] and now[7] ~= ARGV[3]) then return false end
 if tonumber(now[3]) > tonumber(ARGV[1]) then
   for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '(' .. ARGV[1] .. '-0', '+', 'COUNT', ARGV[2])) do
     now[#now + 1] = entry[1]
@@ -116,18 +118,7 @@ end
 return now
 `
 
-function script<Reply>(source: string) {
-  return defineScript({
-    SCRIPT: source,
-    parseCommand(parser: CommandParser, keys: readonly string[], args: readonly string[]) {
-      parser.pushKeysLength([...keys])
-      parser.push(...args)
-    },
-    transformReply: (reply: unknown) => reply as Reply,
-  })
-}
-
-export const scripts = {
+export const logScripts = {
   appendBatch: script<string>(appendScript),
   claimKey: script<string | null>(claimScript),
   takeOver: script<(string | null)[] | null>(takeOverScript),
@@ -135,3 +126,5 @@ export const scripts = {
   cut: script<number>(cutScript),
   readBatches: script<(string | null)[] | null>(readScript),
 }
+
+export type LogLink = Link<typeof logScripts>

@@ -1,4 +1,13 @@
 import type { OwnerSignals } from '../../core/ports.ts'
+import type { ToolDecision } from '../../core/tools.ts'
+
+/** An owner that hears nothing. */
+export const noOwner: OwnerSignals = {
+  onReaders() {},
+  async onStop() {},
+  onDecision: async () => false,
+  onFenced() {},
+}
 
 /** Where the run of a log sits. A run that has yet to come hears then what it would have heard; one that is over, nothing. */
 export class OwnerSeat implements OwnerSignals {
@@ -7,6 +16,8 @@ export class OwnerSeat implements OwnerSignals {
   #fenced = false
   /** Somebody has come, or nobody has to any more. */
   readonly #settled = Promise.withResolvers<void>()
+  /** Whether decisions that came from elsewhere were taken: whoever has not heard it asks again. */
+  readonly #decided = new Map<string, Promise<boolean>>()
 
   take(owner: OwnerSignals): void {
     this.#owner = owner
@@ -31,6 +42,24 @@ export class OwnerSeat implements OwnerSignals {
   async onStop(): Promise<void> {
     if (!this.#owner) await this.#settled.promise
     await this.#owner?.onStop()
+  }
+
+  /** @param ask the same for the same question */
+  onDecision(call: string, decision: ToolDecision, ask?: string): Promise<boolean> {
+    const earlier = ask === undefined ? undefined : this.#decided.get(ask)
+    if (earlier) return earlier
+    const taken = this.#decide(call, decision)
+    if (ask === undefined) return taken
+    this.#decided.set(ask, taken)
+    // What was taken can be asked again. What was not is no more so the second time, and there is no end of such questions.
+    const forget = () => void this.#decided.delete(ask)
+    taken.then((isTaken) => isTaken || forget(), forget)
+    return taken
+  }
+
+  async #decide(call: string, decision: ToolDecision): Promise<boolean> {
+    if (!this.#owner) await this.#settled.promise
+    return (await this.#owner?.onDecision(call, decision)) ?? false
   }
 
   onFenced(): void {

@@ -1,24 +1,26 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Turns } from '../../core/at-once.ts'
 import type { LogEvent } from '../../core/events.ts'
-import type { Claim, LogOptions, LogStore, NewClaim, StreamLog } from '../../core/ports.ts'
+import type { Claim, LogOptions, LogStore, NewClaim, StoreHealth, StreamLog } from '../../core/ports.ts'
+import { ifThere, orUnavailable } from '../../redis/link.ts'
 import { ArchivedLog } from '../archived.ts'
 import { type MemoryStore, memoryStore } from '../memory.ts'
 import { RedisCommands, type StreamFacts } from './commands.ts'
 import { FollowedLog } from './followed.ts'
+import { healthOf } from './health.ts'
 import { hear } from './inbox.ts'
 import { redisKeys } from './keys.ts'
-import { ifThere, orUnavailable, RedisLink } from './link.ts'
 import type { RedisStoreOptions } from './options.ts'
 import { OwnedLog } from './owned.ts'
 import { PlanRoom } from './plans.ts'
 import { Hearing } from './presence.ts'
 import { Reaper } from './reaper.ts'
+import { noOwner } from './seat.ts'
 import type { State } from './states.ts'
-import { Turns } from './turns.ts'
 
-/** A command without a reply for so long has failed, in milliseconds. */
-const commandMs = 1_000
+/** How long a start waits for Redis, in milliseconds. */
+const connectMs = 1_000
 /** How often the lease is renewed, and how often everything that may have been missed is looked for. */
 const renewMs = 1_500
 /** An inbox that has not heard this replica's own word for so long may have missed others', in milliseconds. */
@@ -37,7 +39,6 @@ const marginMs = 60_000
 class RedisStore implements LogStore {
   readonly #options: RedisStoreOptions
   readonly #memory: MemoryStore
-  readonly #link: RedisLink
   readonly #commands: RedisCommands
   readonly #reaper: Reaper
   readonly #owned = new Map<string, OwnedLog>()
@@ -54,24 +55,20 @@ class RedisStore implements LogStore {
   #reserved = 0
   /** Resolves when Redis is there, or after a moment without it. */
   readonly connected: Promise<void>
+  readonly health = (): StoreHealth => healthOf(this.#commands.up, this.#owned.values())
 
   constructor(options: RedisStoreOptions) {
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.connected = Promise.race([promise, delay(commandMs, undefined, { ref: false })])
+    this.connected = Promise.race([promise, delay(connectMs, undefined, { ref: false })])
     this.#options = options
     this.#memory = memoryStore(options)
     const replica = randomBytes(9).toString('base64url')
-    this.#link = new RedisLink({
-      ...options,
-      timeoutMs: commandMs,
-      inbox: redisKeys(options.prefix).inbox(replica),
-      onMessage: (message) => this.#hear(message),
-      onUp: () => {
-        resolve()
-        void ifThere(this.#renew())
-      },
+    this.#commands = new RedisCommands(replica, options.prefix, options.link)
+    options.link.onUp(() => {
+      resolve()
+      void ifThere(this.#renew())
     })
-    this.#commands = new RedisCommands(replica, options.prefix, this.#link)
+    options.link.listen(redisKeys(options.prefix).inbox(replica), (message) => this.#hear(message))
     this.#reaper = new Reaper(this.#commands, {
       mayTakeOver: () => options.mayTakeOver(),
       isAtWork: (id) => this.#owned.has(id),
@@ -97,10 +94,14 @@ class RedisStore implements LogStore {
 
   async claim(key: string, { id, fingerprint, ...names }: NewClaim): Promise<Claim | undefined> {
     const facts = this.#facts(id, { key, ...names })
-    const { keyTtlMs } = this.#options
-    const earlier = await orUnavailable(this.#commands.claim(facts, fingerprint, this.#lifeMs, keyTtlMs))
+    const claiming = this.#commands.claim(facts, fingerprint, this.#lifeMs, this.#options.keyTtlMs)
+    const earlier = await orUnavailable(claiming)
     if (!earlier) this.#claimed.set(id, facts)
     return earlier
+  }
+
+  claimed(key: string): Promise<Claim | undefined> {
+    return orUnavailable(this.#commands.claimed(this.#commands.keys.key(key)))
   }
 
   create(id: string, { owner, plan, ...names }: LogOptions): StreamLog {
@@ -111,10 +112,11 @@ class RedisStore implements LogStore {
     return log
   }
 
-  async find(id: string): Promise<StreamLog | undefined> {
+  async find(id: string, principal?: string): Promise<StreamLog | undefined> {
     const own = this.#owned.get(id) ?? (await this.#memory.find(id))
-    if (own instanceof OwnedLog || own instanceof ArchivedLog) return own
-    return orUnavailable(this.#follow(id))
+    const isHis = own?.principal === (principal ?? own?.principal)
+    if (isHis && (own instanceof OwnedLog || own instanceof ArchivedLog)) return own
+    return orUnavailable(this.#follow(id, principal))
   }
 
   async findLive(alias: string): Promise<StreamLog | undefined> {
@@ -128,7 +130,7 @@ class RedisStore implements LogStore {
     while (this.#owned.size > 0 && performance.now() < until) await delay(10)
     for (const timer of this.#timers) clearInterval(timer)
     await ifThere(this.#commands.giveUpLease())
-    this.#link.close()
+    this.#options.link.close()
     await this.#memory.close()
   }
 
@@ -144,7 +146,7 @@ class RedisStore implements LogStore {
 
   #open(facts: StreamFacts, epoch: number, history: readonly LogEvent[], plan?: string): OwnedLog {
     const { id, principal, key, createdAt } = facts
-    const owner = { onReaders: () => log.tellReaders(), async onStop() {}, onFenced() {} }
+    const owner = { ...noOwner, onReaders: () => log.tellReaders() }
     const memory = this.#memory.create(id, { owner, principal, key: key || undefined }, createdAt)
     memory.append(history)
     const options = {
@@ -154,10 +156,10 @@ class RedisStore implements LogStore {
       durable: this.#options.durability === 'durable',
       lifeMs: this.#lifeMs,
       turns: this.#turns,
-      onStateChange: (each: OwnedLog, state: State) => this.#onStateChange(each, state),
-      onStored: (each: OwnedLog) => void this.#owned.delete(each.id),
+      onStateChange: (state: State) => this.#onStateChange(log, state),
+      onStored: () => void this.#owned.delete(id),
     }
-    const log = new OwnedLog(memory, this.#commands, options, plan)
+    const log: OwnedLog = new OwnedLog(memory, this.#commands, options, plan)
     this.#owned.set(id, log)
     return log
   }
@@ -174,13 +176,15 @@ class RedisStore implements LogStore {
     this.#followed.set(id, new FollowedLog(id, { ...written, principal, createdAt }, this.#commands, memory.local))
   }
 
-  async #follow(id: string): Promise<FollowedLog | undefined> {
-    // What it has lost may be there again; what has ended is forgotten in its time, however often it is asked for.
+  async #follow(id: string, principal: string | undefined): Promise<FollowedLog | undefined> {
     const old = this.#followed.get(id)
+    // Asked for all the same, as what is not there takes as long, and is as uncertain while Redis is away.
+    if (old && old.principal !== (principal ?? old.principal)) return void (await this.#commands.read(id, 0, principal))
+    // What it has lost may be there again; what has ended is forgotten in its time, however often it is asked for.
     const isOver = old?.local.terminal && !(await this.#commands.read(id, old.local.length))
     if (old?.loss || isOver) this.#followed.delete(id)
     if (!this.#followed.has(id)) {
-      const reading = await this.#commands.read(id, 0)
+      const reading = await this.#commands.read(id, 0, principal)
       if (!reading) return undefined
       if (!this.#followed.has(id)) this.#followed.set(id, new FollowedLog(id, reading, this.#commands))
     }
@@ -226,15 +230,11 @@ class RedisStore implements LogStore {
     if (!this.#looking) void ifThere(this.#lookAround(now))
   }
 
-  async #cut(id: string, epoch: number): Promise<void> {
-    await this.#commands.cut(id, epoch, this.#options.retentionMs)
-    this.#toCut.delete(id)
-  }
-
   async #lookAround(now: number): Promise<void> {
     this.#looking = true
     try {
-      for (const [id, epoch] of this.#toCut) await ifThere(this.#cut(id, epoch))
+      for (const [id, epoch] of this.#toCut)
+        await ifThere(this.#commands.cut(id, epoch, this.#options.retentionMs).then(() => this.#toCut.delete(id)))
       await this.#reaper.look(now)
     } finally {
       this.#looking = false

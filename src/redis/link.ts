@@ -1,7 +1,6 @@
-import { createClient } from '@redis/client'
-import { SluiceError } from '../../core/errors.ts'
-import type { Sweep, Swept } from '../../core/sweep.ts'
-import { scripts } from './scripts.ts'
+import { createClient, type RedisScripts } from '@redis/client'
+import { SluiceError } from '../core/errors.ts'
+import type { Sweep, Swept } from '../core/sweep.ts'
 
 /** Redis did not do what it was asked, or nobody knows whether it did: away, frozen, out of memory, not allowed. */
 export class StoreAway extends Error {
@@ -35,39 +34,50 @@ export interface LinkLog {
   warn(fields: object, message: string): void
 }
 
-export interface LinkOptions {
+export interface LinkOptions<Scripts extends RedisScripts> {
+  /** `redis://` or `rediss://`. */
   readonly url: string
   /** A command without a reply for so long has failed, and the connection with it, in milliseconds. */
   readonly timeoutMs: number
-  /** The channel that this process listens to. */
-  readonly inbox: string
+  /** Of all who use the link. */
+  readonly scripts: Scripts
   readonly sweep: Sweep
   readonly log: LinkLog
-  onMessage(message: string): void
-  /** Commands can be sent again. */
-  onUp(): void
 }
 
+/** A command without a reply for so long has failed, and the connection with it, in milliseconds. */
+export const commandMs = 1_000
 /** Commands without a reply at one time: what is sent to a Redis that does not answer must not pile up. */
 const maxPending = 20_000
 /** A new connection that has not come up after so long is given up for another, in milliseconds. */
 const connectMs = 3_000
 /** How late a missing reply, or a missing connection, may be noticed, in milliseconds. */
 const lookMs = 25
-/** The inbox hears its own replica every 1.5 s; when it has heard nothing for so long, it is deaf, in milliseconds. */
+/** Whoever listens hears something every now and then; when it has heard nothing for so long, it is deaf, in milliseconds. */
 const deafMs = 5_000
 
-type Client = ReturnType<typeof newClient>
+type Client<Scripts extends RedisScripts> = ReturnType<typeof newClient<Scripts>>
+
+/** What its users know of the link: each the commands, and scripts of its own. */
+export interface Link<Scripts extends RedisScripts> {
+  readonly upSince: number | undefined
+  readonly lastUpAt: number
+  readonly backAt: number
+  send<Reply>(command: (client: Client<Scripts>) => Promise<Reply>): Promise<Reply>
+  onUp(heard: () => void): void
+  listen(channel: string, onMessage: (message: string) => void): void
+}
 
 /**
  * The connections to Redis: one for commands, one that listens. Every command either gets its reply within a bound or
  * fails, and none is ever sent twice by itself: whoever sent it knows whether it can be repeated.
  */
-export class RedisLink implements Swept {
-  readonly #options: LinkOptions
-  #client: Client
+export class RedisLink<Scripts extends RedisScripts> implements Link<Scripts>, Swept {
+  readonly #options: LinkOptions<Scripts>
+  #client: Client<Scripts>
   #openedAt = performance.now()
-  readonly #listener: Client
+  #listener: Client<Scripts> | undefined
+  readonly #onUp: (() => void)[] = []
   /** The commands under way: replies come in order, so the first of them is the oldest. */
   readonly #pending = new Set<{ readonly sentAt: number }>()
   #upSince: number | undefined
@@ -77,14 +87,24 @@ export class RedisLink implements Swept {
   #lastComplaint = ''
   #closed = false
 
-  constructor(options: LinkOptions) {
+  constructor(options: LinkOptions<Scripts>) {
     this.#options = options
     this.#client = this.#open()
-    this.#listener = newClient(options.url, deafMs)
-    this.#listener.on('error', (error: Error) => this.#complain(error))
-    this.#listener.on('ready', () => void this.#listen())
-    void this.#connect(this.#listener)
     options.sweep.due(this, 0)
+  }
+
+  /** Calls `heard` whenever commands can be sent again, and at the first time. */
+  onUp(heard: () => void): void {
+    this.#onUp.push(heard)
+  }
+
+  /** Listens to a channel from now on, the only one of this process. */
+  listen(channel: string, onMessage: (message: string) => void): void {
+    const listener = newClient(this.#options, deafMs)
+    this.#listener = listener
+    listener.on('error', (error: Error) => this.#complain(error))
+    listener.on('ready', () => void this.#subscribe(listener, channel, onMessage))
+    void this.#connect(listener)
   }
 
   /** Since when commands can be sent, in milliseconds of the monotonic clock; `undefined` when they cannot. */
@@ -96,7 +116,7 @@ export class RedisLink implements Swept {
    * Sends a command.
    * @throws StoreAway
    */
-  async send<Reply>(command: (client: Client) => Promise<Reply>): Promise<Reply> {
+  async send<Reply>(command: (client: Client<Scripts>) => Promise<Reply>): Promise<Reply> {
     if (!this.#client.isReady) throw new StoreAway('not connected')
     if (this.#pending.size >= maxPending) throw new StoreAway('too many commands under way')
     const pending = { sentAt: performance.now() }
@@ -136,18 +156,18 @@ export class RedisLink implements Swept {
   close(): void {
     this.#closed = true
     this.#options.sweep.delete(this)
-    for (const client of [this.#client, this.#listener]) client.destroy()
+    for (const client of [this.#client, this.#listener]) client?.destroy()
   }
 
-  #open(): Client {
-    const client = newClient(this.#options.url)
+  #open(): Client<Scripts> {
+    const client = newClient(this.#options)
     client.on('error', (error: Error) => this.#complain(error))
     client.on('ready', () => {
       if (this.#upSince !== undefined) this.backAt = Date.now()
       this.#upSince = performance.now()
       this.#lastComplaint = ''
       this.#options.log.info({}, 'redis is there')
-      this.#options.onUp()
+      for (const heard of this.#onUp) heard()
     })
     this.#openedAt = performance.now()
     void this.#connect(client)
@@ -155,16 +175,16 @@ export class RedisLink implements Swept {
   }
 
   /** Again at each connection, which costs nothing where the client has done so by itself. */
-  async #listen(): Promise<void> {
+  async #subscribe(listener: Client<Scripts>, channel: string, onMessage: (message: string) => void): Promise<void> {
     try {
-      await this.#listener.subscribe(this.#options.inbox, this.#options.onMessage)
+      await listener.subscribe(channel, onMessage)
     } catch (error) {
       this.#complain(error as Error)
     }
   }
 
   /** Lasts until it is connected, or given up: the client tries again by itself and tells each failure as an event. */
-  async #connect(client: Client): Promise<void> {
+  async #connect(client: Client<Scripts>): Promise<void> {
     try {
       await client.connect()
     } catch (error) {
@@ -184,7 +204,7 @@ export class RedisLink implements Swept {
 }
 
 /** @param idleMs cut the connection when nothing has come or gone for so long */
-function newClient(url: string, idleMs?: number) {
+function newClient<Scripts extends RedisScripts>({ url, scripts }: LinkOptions<Scripts>, idleMs?: number) {
   return createClient({
     url,
     scripts,

@@ -1,0 +1,19 @@
+import { stripVTControlCharacters } from 'node:util'
+
+/** Turns the direction of what follows, so that a text reads as something else than it is. */
+const turning = '\u202a-\u202e\u2066-\u2069'
+const tricks = new RegExp(`\\r(?!\\n)|[${turning}]|(?![\\n\\t])\\p{Cc}`, 'gu')
+
+/**
+ * A piece of text that a terminal can only show: without escape sequences and without any control character but tab and
+ * line feed. What is left of a sequence that was cut between two pieces has lost its beginning, and is text like any other.
+ */
+export function plain(text: string): string {
+  return stripVTControlCharacters(text).replace(tricks, '')
+}
+
+/** The same on one line, and not longer than so many characters. */
+export function plainLine(text: string, length: number): string {
+  const line = plain(text).replace(/\s+/g, ' ').trim()
+  return line.length > length ? `${line.slice(0, length - 1)}…` : line
+}
