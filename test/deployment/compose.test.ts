@@ -6,6 +6,7 @@ import { expect, it, onTestFinished } from 'vitest'
 import { parse } from 'yaml'
 import { eventually, fetchAll } from '../support/client.ts'
 import { startRig } from '../support/sluice.ts'
+import { certificate } from '../support/tls.ts'
 import { exitOf, freePort, run } from './programs.ts'
 import { configOf, durationMs, imageHealthcheck, read, root } from './settings.ts'
 
@@ -131,6 +132,12 @@ it("the image's health check tells a Sluice that answers from none", async () =>
   const check = imageHealthcheck().with(0, process.execPath)
   expect(await exitOf(check, root, { PORT: new URL(rig.url).port })).toBe(0)
   expect(await exitOf(check, root, { PORT: String(await freePort()) })).toBe(1)
+})
+
+it("the image's health check finds a Sluice that speaks TLS, too", async () => {
+  const rig = await startRig({ env: certificate().env })
+  const check = imageHealthcheck().with(0, process.execPath)
+  expect(await exitOf(check, root, { PORT: new URL(rig.url).port })).toBe(0)
 })
 
 it('the page is served, and names the Sluice it was given', async () => {

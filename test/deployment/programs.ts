@@ -63,6 +63,7 @@ export async function exitOf(
 }
 
 function packageOf(command: string): string {
+  if (command === 'promtool') return 'prometheus'
   return command.startsWith('redis') ? 'redis-server' : command
 }
 

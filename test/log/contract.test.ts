@@ -5,7 +5,7 @@ import type { LogEvent } from '../../src/core/events.ts'
 import type { Cursor, LogStore, StreamLog } from '../../src/core/ports.ts'
 import { newStreamId } from '../../src/core/position.ts'
 import { eventually } from '../support/client.ts'
-import { done, failed, logOf, nobody, start } from '../support/logs.ts'
+import { done, failed, logOf, nobody, start, toolLog } from '../support/logs.ts'
 import { recordings } from '../support/recordings.ts'
 import { ended, found, owner, readAll, readEagerly, soonMs, stopped, storePlaces, text, texts } from './stores.ts'
 
@@ -122,6 +122,7 @@ describe.each(places)('a log $name', ({ open, elsewhere, trials }) => {
     const raw = `{"type":"content_block_delta","index":7,"delta":{"type":"text_delta","text":"a","more":[1]},"new":"\\ud800"}`
     const logs = [
       ...Array.from(recordings.values(), logOf),
+      toolLog(),
       [start, ...odd.map((each) => new Delta('text', 0, escapeJson(each))), failed],
       [{ ...start, echo: { thread_id: 'é\ud800\n', include_usage: true } } as LogEvent, stopped],
       [

@@ -7,9 +7,10 @@ import { Sweep } from '../../src/core/sweep.ts'
 import { memoryStore } from '../../src/log/memory.ts'
 import { RedisCommands } from '../../src/log/redis/commands.ts'
 import { redisKeys } from '../../src/log/redis/keys.ts'
-import { RedisLink } from '../../src/log/redis/link.ts'
 import type { RedisStoreOptions } from '../../src/log/redis/options.ts'
+import { logScripts } from '../../src/log/redis/scripts.ts'
 import { redisStore } from '../../src/log/redis/store.ts'
+import { RedisLink } from '../../src/redis/link.ts'
 import { eventually } from '../support/client.ts'
 import { type Redis, startRedis } from '../support/redis.ts'
 
@@ -24,6 +25,7 @@ export const stopped: CancelledEvent = { type: 'cancelled', by: 'stop', usage: {
 export interface Owner extends OwnerSignals {
   readonly counts: number[]
   readonly onStop: Mock<() => Promise<void>>
+  readonly onDecision: Mock<OwnerSignals['onDecision']>
   readonly onFenced: Mock<() => void>
 }
 
@@ -33,6 +35,7 @@ export function owner(onStop: () => void | Promise<void> = () => {}): Owner {
     counts,
     onReaders: (count) => void counts.push(count),
     onStop: vi.fn(async () => onStop()),
+    onDecision: vi.fn(async () => true),
     onFenced: vi.fn(),
   }
 }
@@ -102,9 +105,10 @@ export const newPrefix = (): string => `test-${process.pid}-${++prefixes}`
 export type StoreSettings = Partial<RedisStoreOptions> & { readonly url: string }
 
 /** The caller closes it. */
-export async function openRedisStore(settings: StoreSettings): Promise<TestStore> {
+export async function openRedisStore({ url, ...settings }: StoreSettings): Promise<TestStore> {
   const adopted: StreamLog[] = []
   const warnings: string[] = []
+  const log = { info() {}, warn: (fields: object) => void warnings.push(JSON.stringify(fields)) }
   const store = await redisStore({
     prefix: newPrefix(),
     durability: 'durable',
@@ -112,8 +116,8 @@ export async function openRedisStore(settings: StoreSettings): Promise<TestStore
     keyTtlMs: 60_000,
     maxBytes: 1e9,
     maxLifeMs: 60_000,
-    sweep: new Sweep(),
-    log: { info() {}, warn: (fields) => void warnings.push(JSON.stringify(fields)) },
+    link: new RedisLink({ url, timeoutMs: 1_000, scripts: logScripts, sweep: new Sweep(), log }),
+    log,
     mayTakeOver: () => true,
     adopt: (log) => void adopted.push(log),
     ...settings,
@@ -133,11 +137,9 @@ export async function testCommands(url: string, prefix: string, replica: string)
   const link = new RedisLink({
     url,
     timeoutMs: 2_000,
-    inbox: redisKeys(prefix).inbox(replica),
+    scripts: logScripts,
     sweep: new Sweep(),
     log: { info() {}, warn() {} },
-    onMessage() {},
-    onUp() {},
   })
   onTestFinished(() => link.close())
   await eventually(() => link.upSince !== undefined, 5_000)

@@ -104,7 +104,8 @@ describe.each([...recordings.keys()])('HttpAgent with %s', (name) => {
     await ask(sim({ text: 3 }))
     const turns = lastBody().messages
     const said = snapshot(logOf(recording)).message?.content ?? []
-    const kept = said.filter((block) => block.type !== 'text' || block['text'] !== '')
+    // Claude takes back what it said but for text of blanks alone.
+    const kept = said.filter((block) => block.type !== 'text' || String(block['text']).trim() !== '')
     const claudes = turns.filter((turn: Json) => turn.role === 'assistant')
     expect(claudes).toEqual(
       kept.length > 0 ? [{ role: 'assistant', content: kept.map(({ citations: _, ...block }) => block) }] : [],
@@ -177,7 +178,7 @@ describe('HttpAgent', () => {
     expect(contentOf(withRole(agent, 'assistant').slice(-1))).toContain('The tool said: 21 degrees')
     const [, assistant, result] = lastBody().messages
     expect(assistant.content.map((block: Json) => block.type)).toEqual(['thinking', 'text', 'tool_use'])
-    expect(assistant.content[0].signature).toBe(Buffer.from('signature of block 0').toString('base64'))
+    expect(Buffer.from(assistant.content[0].signature, 'base64').toString()).toMatch(/^signature of block 0: /)
     expect(result.content).toEqual([{ type: 'tool_result', tool_use_id: toolCallId, content: '21 degrees' }])
     expect(events.at(-1).outcome).toEqual({ type: 'success' })
   })

@@ -67,8 +67,10 @@ async function unpackedChromium(): Promise<string> {
   return home
 }
 
-/** A page with one script, as a browser can load it. */
-export async function bundlePage(source: string, loader: 'ts' | 'tsx'): Promise<string> {
+type Loader = 'ts' | 'tsx'
+
+/** One script of a source that may import what it likes; folders are those of this one. */
+export async function bundleScript(source: string, loader: Loader): Promise<string> {
   const { outputFiles } = await build({
     stdin: { contents: source, loader, resolveDir: import.meta.dirname },
     bundle: true,
@@ -78,20 +80,40 @@ export async function bundlePage(source: string, loader: 'ts' | 'tsx'): Promise<
     define: { 'process.env.NODE_ENV': '"production"' },
     logLevel: 'error',
   })
-  const script = outputFiles[0]?.text ?? ''
+  return outputFiles[0]?.text ?? ''
+}
+
+/** A page with one script, as a browser can load it. */
+export async function bundlePage(source: string, loader: Loader): Promise<string> {
+  const script = await bundleScript(source, loader)
   return `<!doctype html><meta charset="utf-8"><div id="root"></div><script>${script.replaceAll('</script', '<\\/script')}</script>`
 }
 
-/** Serves pages by their paths on an origin of their own until the test ends. */
-export async function servePages(pages: Map<string, string>): Promise<string> {
-  const server = createServer((request, response) => {
-    const page = pages.get(request.url ?? '')
-    response.writeHead(page === undefined ? 404 : 200, { 'content-type': 'text/html; charset=utf-8' }).end(page)
+const types: Record<string, string> = { js: 'text/javascript', css: 'text/css' }
+
+export interface Pages extends AsyncDisposable {
+  readonly origin: string
+}
+
+/** Serves pages and scripts by their paths on an origin of their own; the caller closes it. */
+export async function startPages(pages: ReadonlyMap<string, string>): Promise<Pages> {
+  const server = createServer(({ url = '' }, response) => {
+    const path = url.replace(/\?.*/, '')
+    const page = pages.get(path)
+    const type = types[path.split('.').at(-1) ?? ''] ?? 'text/html'
+    response.writeHead(page === undefined ? 404 : 200, { 'content-type': `${type}; charset=utf-8` }).end(page)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(() => {
+  const close = () => {
     server.closeAllConnections()
     return new Promise<void>((resolve) => server.close(() => resolve()))
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, [Symbol.asyncDispose]: close }
+}
+
+/** The same, until the test ends. */
+export async function servePages(pages: ReadonlyMap<string, string>): Promise<string> {
+  const served = await startPages(pages)
+  onTestFinished(() => served[Symbol.asyncDispose]())
+  return served.origin
 }

@@ -29,13 +29,14 @@ export interface Replica extends AsyncDisposable {
  * Starts a replica; the caller closes it.
  * @param env settings, of which `ANTHROPIC_BASE_URL` must be one; nothing that the caller's own environment says of
  *   Sluice reaches it
+ * @param program what it runs, unless it is the command
  */
-export async function startReplica(env: Readonly<Record<string, string>>): Promise<Replica> {
+export async function startReplica(env: Readonly<Record<string, string>>, program = cli): Promise<Replica> {
   if (Number.parseInt(process.versions.node, 10) < 24) {
     throw new Error(`replicas run on Node 24, this is ${process.version}: use node_modules/.bin/node`)
   }
   const log: LogLine[] = []
-  const child = await startChild(process.execPath, [cli], {
+  const child = await startChild(process.execPath, [program], {
     env: { ...cleanEnvironment(), ...defaults, ...env },
     onLine: (line) => {
       // A dying process may leave half a line.

@@ -1,5 +1,5 @@
 import { onTestFinished } from 'vitest'
-import { type App, startApp } from '../../src/app.ts'
+import { type App, type AppTools, startApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config.ts'
 import { Simulator, type SimulatorOptions } from '../../src/simulator/server.ts'
 import { createLogger, type LogLevel } from '../../src/telemetry/logger.ts'
@@ -18,6 +18,8 @@ export interface RigOptions {
   readonly env?: Record<string, string>
   readonly simulator?: SimulatorOptions
   readonly logLevel?: LogLevel
+  /** The server's own tools. */
+  readonly tools?: AppTools
 }
 
 /** A whole Sluice in front of a simulated Claude, both on real sockets; closed when the test ends. */
@@ -44,7 +46,7 @@ export async function openRig(options: RigOptions = {}): Promise<Rig> {
     SLUICE_STREAMS__MAX_LAG_MS: '60000',
     ...options.env,
   })
-  const app = await startApp(config, logger)
+  const app = await startApp(config, logger, { tools: options.tools })
   const close = async () => {
     await app.shutDown()
     await simulator.close()

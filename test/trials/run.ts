@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util'
+import { client } from './client.ts'
 import { cuts } from './cuts.ts'
 import { heals } from './heals.ts'
 import { kills } from './kills.ts'
@@ -7,7 +8,7 @@ import { replies } from './replies.ts'
 import { tabs } from './tabs.ts'
 import { isGood, type Mode, sentenceOf, type Tally, type Trial, verdictOf } from './trial.ts'
 
-const trials: readonly Trial[] = [cuts, heals, kills, redis, replies, tabs]
+const trials: readonly Trial[] = [client, cuts, heals, kills, redis, replies, tabs]
 
 const help = `Usage: node test/trials/run.ts [name…] [options]
 

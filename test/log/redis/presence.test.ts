@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
+import { Turns } from '../../../src/core/at-once.ts'
 import { Hearing, ReadersElsewhere } from '../../../src/log/redis/presence.ts'
-import { Turns } from '../../../src/log/redis/turns.ts'
 
 it('an inbox is relied on once it has been heard for as long as readers are believed to be there', () => {
   const hearing = new Hearing(3_000)

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { Turns } from '../../../src/core/at-once.ts'
 import { newStreamId } from '../../../src/core/position.ts'
 import { memoryStore } from '../../../src/log/memory.ts'
 import { FollowedLog } from '../../../src/log/redis/followed.ts'
 import { OwnedLog } from '../../../src/log/redis/owned.ts'
 import type { State } from '../../../src/log/redis/states.ts'
-import { Turns } from '../../../src/log/redis/turns.ts'
 import { startChaos } from '../../support/chaos.ts'
 import { eventually } from '../../support/client.ts'
 import { done, nobody, start } from '../../support/logs.ts'
@@ -37,8 +37,8 @@ async function owned() {
     epoch: 1,
     durable: true,
     turns: new Turns(1),
-    onStateChange: (_, state) => void states.push(state),
-    onStored: (each) => void stored.push(each.id),
+    onStateChange: (state) => void states.push(state),
+    onStored: () => void stored.push(id),
   })
   log.own(signals)
   await log.append([start])

@@ -63,3 +63,34 @@ it('a run that is over hears nothing', async () => {
   expect(run.counts).toEqual([])
   expect(run.onStop).not.toHaveBeenCalled()
 })
+
+it('takes a decision once, however often the same question comes, and not before the run has come', async () => {
+  const seat = new OwnerSeat()
+  const early = seat.onDecision('toolu_1', { decision: 'approve' }, 'question-1')
+  const run = owner()
+  seat.take(run)
+  expect(await early).toBe(true)
+  expect(await seat.onDecision('toolu_1', { decision: 'approve' }, 'question-1')).toBe(true)
+  expect(run.onDecision).toHaveBeenCalledTimes(1)
+  run.onDecision.mockResolvedValue(false)
+  expect(await seat.onDecision('toolu_1', { decision: 'deny' }, 'question-2')).toBe(false)
+  seat.leave()
+  expect(await seat.onDecision('toolu_1', { decision: 'deny' }, 'question-3')).toBe(false)
+})
+
+it('a decision that was taken is not asked for again, and one that was not is not remembered', async () => {
+  const seat = new OwnerSeat()
+  const asked: string[] = []
+  seat.take(
+    Object.assign(owner(), {
+      onDecision: async (call: string) => {
+        asked.push(call)
+        return call === 'waits'
+      },
+    }),
+  )
+  const decide = (call: string) => seat.onDecision(call, { decision: 'approve' }, `question about ${call}`)
+  expect([await decide('waits'), await decide('waits')]).toEqual([true, true])
+  expect([await decide('unknown'), await decide('unknown')]).toEqual([false, false])
+  expect(asked).toEqual(['waits', 'unknown', 'unknown'])
+})

@@ -2,13 +2,13 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
-import { Simulator } from '../src/simulator/server.ts'
-import { startChild } from './support/children.ts'
-import { eventually, fetchAll, open, parseFrames, type StreamResponse } from './support/client.ts'
-import { expectWholeJsonStream } from './support/invariants.ts'
-import { sim, startRig } from './support/sluice.ts'
+import { Simulator } from '../../src/simulator/server.ts'
+import { startChild } from '../support/children.ts'
+import { eventually, fetchAll, open, parseFrames, type StreamResponse } from '../support/client.ts'
+import { expectWholeJsonStream } from '../support/invariants.ts'
+import { sim, startRig } from '../support/sluice.ts'
 
-const cli = join(import.meta.dirname, '../src/cli.ts')
+const cli = join(import.meta.dirname, '../../src/cli.ts')
 
 /** A Sluice in a process of its own, in front of a simulated Claude. */
 async function startProcess(program: string, args: readonly string[], settings: Record<string, string> = {}) {

@@ -2,12 +2,13 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { eventually, fetchAll, open, parseFrames, type StreamResponse } from './support/client.ts'
-import { expectWholeJsonStream } from './support/invariants.ts'
-import { startRedis } from './support/redis.ts'
-import { portOf } from './support/relay.ts'
-import { startReplica, startUpstream } from './support/replica.ts'
-import { sim } from './support/sluice.ts'
+import { eventually, fetchAll, open, parseFrames, type StreamResponse } from '../support/client.ts'
+import { expectWholeJsonStream } from '../support/invariants.ts'
+import { type Series, scrape } from '../support/metrics.ts'
+import { startRedis } from '../support/redis.ts'
+import { portOf } from '../support/relay.ts'
+import { startReplica, startUpstream } from '../support/replica.ts'
+import { sim } from '../support/sluice.ts'
 
 const compileCache = join(tmpdir(), 'node-compile-cache')
 const drainMs = 5_000
@@ -70,6 +71,21 @@ async function ask(url: string, model: string, headers = {}): Promise<StreamResp
 }
 
 describe.concurrent('two workers', { timeout: 40_000 }, () => {
+  it('tell of both, each under its own label, whichever is asked', async () => {
+    await using sluice = await startWorkers()
+    const { url, pids } = sluice
+    for (let n = 0; n < 4; n++) await ask(url, sim({ text: 2 }))
+    const ended = (series: Series, worker: number) =>
+      series.get(`sluice_streams_ended_total{reason="end_turn",status="done",worker="${worker}"}`)
+    const [one, other] = [...pids().keys()] as [number, number]
+    await eventually(async () => {
+      const series = await scrape(url)
+      return ended(series, one) === 2 && ended(series, other) === 2
+    })
+    const texts = [await scrape(url), await scrape(url), await scrape(url), await scrape(url)]
+    for (const series of texts) expect([ended(series, one), ended(series, other)]).toEqual([2, 2])
+  })
+
   it('are each replaced when they die, and their streams ended by the other', async () => {
     await using sluice = await startWorkers()
     const { url, claude, primary, first, pids, workerOf } = sluice
@@ -170,7 +186,7 @@ describe.concurrent('the end of workers', () => {
   it('comes with SIGTERM to the whole process group, once their streams are at their end', async () => {
     await using sluice = await startWorkers()
     const { url, primary, first, second } = sluice
-    const streams = [await ask(url, sim({ text: 100, delay_ms: 10 })), await ask(url, sim({ text: 100, delay_ms: 10 }))]
+    const streams = [await ask(url, sim({ text: 300, delay_ms: 10 })), await ask(url, sim({ text: 300, delay_ms: 10 }))]
     for (const pid of [first, second, primary.pid]) process.kill(pid, 'SIGTERM')
     await eventually(async () => (await fetchAll(`${url}/readyz`)).status === 503)
     expect((await ask(url, endless)).status).toBe(503)

@@ -1,7 +1,7 @@
 import { Agent, request } from 'node:http'
 import { expect, it } from 'vitest'
-import { eventually } from './support/client.ts'
-import { type Rig, sim, startRig } from './support/sluice.ts'
+import { eventually } from '../support/client.ts'
+import { type Rig, sim, startRig } from '../support/sluice.ts'
 
 /** Streams one answer and checks its end; cheap enough to be done by the thousand. */
 function stream(rig: Rig, agent: Agent, model: string): Promise<void> {

@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { bundlePage, launchBrowser, servePages } from '../support/browser.ts'
-import { eventually, fetchAll } from '../support/client.ts'
-import { expectedOf, recordings } from '../support/recordings.ts'
-import { type Rig, sim, startRig } from '../support/sluice.ts'
+import { bundlePage, launchBrowser, servePages } from '../../support/browser.ts'
+import { eventually, fetchAll } from '../../support/client.ts'
+import { expectedOf, recordings } from '../../support/recordings.ts'
+import { type Rig, sim, startRig } from '../../support/sluice.ts'
 
 let browser: Browser
 beforeAll(async () => {
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => browser?.close())
 
 /** The pages that the documentation shows. */
-const docs = readFileSync(join(import.meta.dirname, '../../docs/use-chat.md'), 'utf8')
+const docs = readFileSync(join(import.meta.dirname, '../../../docs/use-chat.md'), 'utf8')
 const [chatSource = '', toolSource = ''] = [...docs.matchAll(/```tsx\n([\s\S]*?)```/g)].map(
   ([, source]) => source ?? '',
 )

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, it } from 'vitest'
-import type { LogStore, OrphanLog, OwnerSignals } from '../../../src/core/ports.ts'
-import { newStreamId } from '../../../src/core/position.ts'
-import { redisKeys } from '../../../src/log/redis/keys.ts'
-import type { RedisStoreOptions } from '../../../src/log/redis/options.ts'
-import { type Chaos, startChaos } from '../../support/chaos.ts'
-import { eventually } from '../../support/client.ts'
-import { done, failed, start } from '../../support/logs.ts'
-import { type Redis, startRedis } from '../../support/redis.ts'
-import { ended, found, newPrefix, openRedisStore, readEagerly, stopped, storedOf, text, texts } from '../stores.ts'
+import type { LogStore, OrphanLog, OwnerSignals } from '../../src/core/ports.ts'
+import { newStreamId } from '../../src/core/position.ts'
+import { redisKeys } from '../../src/log/redis/keys.ts'
+import type { RedisStoreOptions } from '../../src/log/redis/options.ts'
+import { ended, found, newPrefix, openRedisStore, readEagerly, stopped, storedOf, text, texts } from '../log/stores.ts'
+import { type Chaos, startChaos } from '../support/chaos.ts'
+import { eventually } from '../support/client.ts'
+import { done, failed, start } from '../support/logs.ts'
+import { type Redis, startRedis } from '../support/redis.ts'
 
 /** Nobody is judged before Redis has been there for as long as a lease lasts, 5 s. */
 const takenMs = 18_000
@@ -39,6 +39,10 @@ class HeardRun implements OwnerSignals {
 
   async onStop(): Promise<void> {
     if (this.stops++ === 0) await this.#end()
+  }
+
+  async onDecision(): Promise<boolean> {
+    return false
   }
 
   onFenced(): void {
