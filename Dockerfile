@@ -27,6 +27,7 @@ USER node
 EXPOSE 8787
 # Not ready at once, then up to server.drain_ms for live streams: whatever stops the container must wait longer.
 STOPSIGNAL SIGTERM
+# With or without TLS, whose certificate names no address of the loopback.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:' + process.env.PORT + '/healthz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "const at = { port: process.env.PORT, path: '/healthz', rejectUnauthorized: false }, end = (r) => process.exit(r.statusCode === 200 ? 0 : 1); http.get(at, end).on('error', () => https.get(at, end).on('error', () => process.exit(1)))"]
 CMD ["node", "dist/cli.js"]
