@@ -127,7 +127,7 @@ export const settingsSchema = z.strictObject({
     max_bytes: bytes(16 * 1024 * 1024),
     max_total_bytes: bytes(512 * 1024 * 1024),
     max_streams: z.int().min(1).max(1_000_000).default(5_000),
-    max_lag_ms: milliseconds(25),
+    max_lag_ms: milliseconds(60),
     commit_after_ms: milliseconds(1_000, 0),
     heartbeat_ms: milliseconds(15_000, 10),
     client_stall_ms: milliseconds(30_000, 10),

@@ -33,8 +33,8 @@ const charactersPerWrite = 64 * 1024
 const lookMs = 100
 /** How often what is smoothed may go on, in milliseconds. */
 const smoothMs = 20
-/** Reads in a row that give nothing to write before others get their turn. */
-const silentReads = 16
+/** Reads at the most, as far as they give little to write, before others get their turn. */
+const readsPerTurn = 16
 
 /**
  * One client reading one log in one format: a cursor, a fold, a socket. A slow client is a cursor that lags. All that a
@@ -138,7 +138,8 @@ export class Connection implements LogReader, Swept {
     const event: ErrorEvent = { type: 'error', error: error.toPublic(), partial: true, usage: unknownUsage, timing }
     const frames = new Frames(undefined)
     this.#encode(event, frames)
-    this.#end(outlet, frames.take())
+    // Behind what the log gave before it had no more to give.
+    this.#end(outlet, this.#frames.take() + frames.take())
   }
 
   tick(now: number): number {
@@ -180,11 +181,10 @@ export class Connection implements LogReader, Swept {
     const outlet = this.#outlet
     if (!outlet) return
     try {
-      for (let silent = 0; !this.#blocked && !this.#ended; ) {
-        if (!this.#refill()) return
-        if (this.#send(outlet)) silent = 0
-        // A resume far into a long log writes nothing for a while; others get their turn meanwhile.
-        else if (++silent === silentReads) return void setImmediate(() => this.#pump())
+      for (let isAll = false; !isAll && !this.#blocked && !this.#ended; ) {
+        isAll = this.#gather()
+        // A resume far into a log writes nothing for a while; others get their turn meanwhile.
+        if (!this.#send(outlet) && !isAll) return void setImmediate(() => this.#pump())
       }
     } catch (fault) {
       if (fault instanceof SluiceError) return void this.fail(fault)
@@ -203,20 +203,27 @@ export class Connection implements LogReader, Swept {
     return this.#unsent.length > 0 || events.length > 0
   }
 
-  /**
-   * Writes what has been read, up to the size of one write.
-   * @returns whether that was anything
-   */
+  /** Makes frames of what there is, up to the size of one write, and tells whether that was all. */
+  #gather(): boolean {
+    const frames = this.#frames
+    for (let reads = 0; reads < readsPerTurn && frames.length < charactersPerWrite; reads++) {
+      if (!this.#refill()) return true
+      const events = this.#unsent
+      let encoded = 0
+      while (encoded < events.length && frames.length < charactersPerWrite) {
+        this.#encode(events[encoded++] as LogEvent, frames)
+      }
+      this.#unsent = encoded === events.length ? none : events.slice(encoded)
+    }
+    return false
+  }
+
+  /** Writes the frames that were made, and tells whether there were any. */
   #send(outlet: Outlet): boolean {
     const frames = this.#frames
-    let sent = 0
-    while (sent < this.#unsent.length && frames.length < charactersPerWrite) {
-      this.#encode(this.#unsent[sent++] as LogEvent, frames)
-    }
-    this.#unsent = sent === this.#unsent.length ? none : this.#unsent.slice(sent)
+    const text = frames.take()
     // Who has seen the end is not connected: what this client has in its place was lost before it reached this log.
     if (frames.ended && frames.count <= this.#options.after) throw new SluiceError('resume_unavailable')
-    const text = frames.take()
     if (frames.ended) this.#end(outlet, text)
     else if (text !== '') this.#write(outlet, text)
     return text !== ''

@@ -40,8 +40,9 @@ export class EventLines {
   #start = 0
   #length = 0
   #bytes = 0
-  /** The events pushed last, until everybody who follows has had them. */
+  /** The events pushed last, until everybody who follows has had them, and where they begin. */
   #latest: readonly LogEvent[] = none
+  #latestOffset = 0
 
   /** How many events there are. */
   get length(): number {
@@ -54,7 +55,6 @@ export class EventLines {
   }
 
   push(events: readonly LogEvent[]): void {
-    this.#latest = events
     let lines = ''
     let count = 0
     for (const event of events) {
@@ -65,10 +65,13 @@ export class EventLines {
       lines = ''
       count = 0
     }
-    if (count > 0) this.#write(lines, count)
+    const written = count > 0 ? this.#write(lines, count) : 0
+    this.#latest = events
+    // Too many for one piece begin in another, which is then read to its end.
+    this.#latestOffset = count === events.length ? this.#used - written : 0
   }
 
-  /** Whoever has not read them by now reads their bytes. */
+  /** Whoever has not read the events pushed last by now reads their bytes. */
   dropLatest(): void {
     this.#latest = none
   }
@@ -96,8 +99,10 @@ export class EventLines {
       place.offset = 0
     }
     const bytes = this.#full[place.piece]?.bytes ?? this.#filled
-    const events = decode(bytes.subarray(place.offset))
-    place.offset = bytes.length
+    const latestHere = this.#latest !== none && place.piece === this.#full.length
+    const end = latestHere && place.offset < this.#latestOffset ? this.#latestOffset : bytes.length
+    const events = decode(bytes.subarray(place.offset, end))
+    place.offset = end
     place.position += events.length
     return events
   }
@@ -117,11 +122,14 @@ export class EventLines {
     return [...this.#full, { bytes: this.#filled, start: this.#start }]
   }
 
-  #write(lines: string, count: number): void {
+  /** @returns the bytes that they take */
+  #write(lines: string, count: number): number {
     // To measure a text takes as long as to write it; where there is room in any case that is saved.
     if (this.#last.length - this.#used < lines.length * bytesPerUnit) this.#makeRoom(Buffer.byteLength(lines))
-    this.#used += this.#last.write(lines, this.#used)
+    const written = this.#last.write(lines, this.#used)
+    this.#used += written
     this.#length += count
+    return written
   }
 
   #makeRoom(length: number): void {

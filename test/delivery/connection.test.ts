@@ -1,5 +1,6 @@
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Delta } from '../../src/core/delta.ts'
+import { SluiceError } from '../../src/core/errors.ts'
 import type { LogEvent } from '../../src/core/events.ts'
 import type { Format } from '../../src/core/format.ts'
 import type { StreamLog } from '../../src/core/ports.ts'
@@ -9,7 +10,7 @@ import { countFrames } from '../../src/delivery/count.ts'
 import type { Outlet } from '../../src/delivery/outlet.ts'
 import { json } from '../../src/formats/json.ts'
 import { text as textFormat } from '../../src/formats/text.ts'
-import { memoryStore } from '../../src/log/memory.ts'
+import { type MemoryLog, memoryStore } from '../../src/log/memory.ts'
 import { done, fold, logOf, start, streamId } from '../support/logs.ts'
 import { recordings } from '../support/recordings.ts'
 
@@ -129,7 +130,21 @@ describe('a connection', () => {
     outlet.takesMore = true
     connection.resume()
     expect(outlet.body).toBe(fold(json, events))
-    expect(Math.max(...outlet.writes.map((write) => write.match(/^id: /gm)?.length ?? 0))).toBeLessThanOrEqual(512)
+    expect(Math.max(...outlet.writes.map((write) => write.length))).toBeLessThan(64 * 1024 + 200)
+    expect(outlet.writes.length).toBeLessThan(6)
+  })
+
+  it('gives all that a log has before it says that the rest is lost', () => {
+    const { log, outlet, connection } = connect()
+    // More than lies in one piece.
+    const events = [start, ...Array.from({ length: 100 }, (_, n) => text(`${n} `.repeat(20)))]
+    for (const event of events) log.append([event])
+    ;(log as MemoryLog).local.lose(new SluiceError('resume_unavailable'))
+    connection.start(outlet)
+    const whole = fold(json, events)
+    expect(outlet.body.slice(0, whole.length)).toBe(whole)
+    expect(outlet.body.slice(whole.length)).toMatch(/^data: {"type":"error".*resume_unavailable/)
+    expect([outlet.ends, outlet.writes.length]).toEqual([1, 1])
   })
 
   it('ends once, behind the terminal frame, and lets go of the log', () => {
