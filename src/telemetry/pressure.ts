@@ -56,8 +56,8 @@ const memoryMaxAgeMs = 100
 const lookEveryMs = 250
 const looks = 4
 /**
- * The limit is 25 ms unless set: at 5, neighbours on the same processor alone made it refuse, as what they take lengthens
- * turns, too.
+ * The limit is 60 ms unless set: at 5, neighbours on the same processor alone made it refuse, as what they take lengthens
+ * turns, too; at 25 it refused a sixth of what could be carried as promptly as by a byte pipe.
  *
  * Fewer streams than this may make turns so many times as long. What takes long then is what they do, not how many they
  * are: 128 at full speed make turns of 18 to 25 ms, as reads are full, and lose nothing when others come.
