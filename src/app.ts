@@ -190,7 +190,7 @@ export async function startApp(config: Config, logger: Logger, { tools, worker }
   ticketRoutes(app, streams, { tickets: authentication?.tickets, ttl_ms: config.access.tickets.ttl_ms })
   limitsRoute(app, limiter)
   agUiRoutes(app, intake, attacher, limits)
-  opsRoutes(app, operators, operationsOf(observed, instruments.history))
+  opsRoutes(app, operators, operationsOf(observed, instruments.history, worker?.colleagues))
   if (server.playground ?? isLoopback(server.host)) pageRoutes(app)
   const url = await app.listen({ host: server.host, port: server.port, backlog: 4096 })
 

@@ -26,9 +26,11 @@ export interface Observed extends Sources {
   readonly readers: { readonly open: Iterable<Connection>; readonly collecting: number }
 }
 
-/** How often one client is looked at for the latency that Sluice adds, and the length of a bucket, in milliseconds. */
+/** How often one client is looked at for the latency that Sluice adds, in milliseconds. */
 const sampleMs = 250
+/** The length of a bucket, and how often to see whether it is over, in milliseconds. */
 const bucketMs = 10_000
+const bucketLookMs = 1_000
 
 /** Metrics, traces and the history of the last hour: what is off is not loaded. */
 export class Instruments {
@@ -42,6 +44,7 @@ export class Instruments {
   #traces: Traces | undefined
   #timers: NodeJS.Timeout[] = []
   #sampled: Iterator<Connection> | undefined
+  #bucketsUntil = lastEnd()
 
   private constructor(
     config: Config,
@@ -88,7 +91,7 @@ export class Instruments {
     this.#worker?.colleagues.answer('metrics', async () => this.#metrics?.counted())
     this.#timers = [
       ...(this.#metrics ? [setInterval(() => this.#sample(observed), sampleMs)] : []),
-      setInterval(() => this.#closeBucket(observed), bucketMs),
+      setInterval(() => this.#closeBucket(observed), bucketLookMs),
     ]
     for (const timer of this.#timers) timer.unref()
   }
@@ -138,11 +141,15 @@ export class Instruments {
     if (delay !== undefined) this.#metrics?.addedLatency(delay)
   }
 
+  /** Buckets end at whole tens of seconds, so that those of several workers are of the same time. */
   #closeBucket({ streams, readers, pressure }: Observed): void {
+    const until = lastEnd()
+    if (until <= this.#bucketsUntil) return
+    this.#bucketsUntil = until
     let liveTokens = 0
     for (const { outputTokens } of streams.list()) liveTokens += outputTokens
     this.history.close({
-      until: Date.now(),
+      until,
       live: streams.live,
       begun: streams.begun,
       liveTokens,
@@ -151,6 +158,12 @@ export class Instruments {
       loopTurnMs: pressure.loop.turnMs,
     })
   }
+}
+
+/** When a bucket ended last, in milliseconds since the epoch. */
+function lastEnd(): number {
+  const now = Date.now()
+  return now - (now % bucketMs)
 }
 
 /** Models that the operator has named: the only ones that are labels. */

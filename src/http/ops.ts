@@ -7,10 +7,16 @@ import { Frames } from '../core/sse.ts'
 import { eventStreamHeaders } from './headers.ts'
 import type { Operators } from './operators.ts'
 
+/** How things stand, and what has been added to the hour in its last minute. */
+export interface OpsLook {
+  readonly now: OpsNow
+  readonly later: readonly Bucket[]
+}
+
 export interface OpsSource {
-  hour(): readonly Bucket[]
-  now(): OpsNow
-  /** @returns false when no such stream is under way here */
+  hour(): Promise<readonly Bucket[]>
+  look(): Promise<OpsLook>
+  /** @returns false when no such stream is under way */
   stop(id: string): Promise<boolean>
 }
 
@@ -22,21 +28,21 @@ const maxLag = 1_048_576
 
 /** For whoever operates this server: a look at what it does, and a way to stop a stream of anybody's. */
 export function opsRoutes(app: FastifyInstance, operators: Operators, source: OpsSource): void {
-  const watchers = new Set<Readable>()
+  /** Until when each has been told of the hour. */
+  const watchers = new Map<Readable, number>()
   let timer: NodeJS.Timeout | undefined
-  let told = 0
+  let closing = false
 
-  app.get('/ops/events', { config: { open: true } }, (request, reply) => {
+  app.get('/ops/events', { config: { open: true } }, async (request, reply) => {
     operators.admit(request)
+    const [buckets, { now }] = await Promise.all([source.hour(), source.look()])
     if (watchers.size >= maxWatchers) throw new SluiceError('too_many_streams', { retryAfterMs: 5_000 })
     const watcher = new Readable({ read() {}, encoding: 'utf8' })
+    watchers.set(watcher, buckets.at(-1)?.until ?? 0)
     watcher.once('close', () => leave(watcher))
-    const hour = source.hour()
-    // What has been said to the others has yet to be said to nobody else.
-    if (watchers.size === 0) told = hour.at(-1)?.until ?? 0
-    watchers.add(watcher)
-    timer ??= setInterval(tell, everyMs).unref()
-    watcher.push(written({ type: 'hour', buckets: hour.filter(({ until }) => until <= told) }, source.now()))
+    timer ??= setInterval(() => void tell(), everyMs).unref()
+    watcher.push(written({ type: 'hour', buckets }, now))
+    if (closing) watcher.push(null)
     return reply.headers(eventStreamHeaders).send(watcher)
   })
 
@@ -49,17 +55,18 @@ export function opsRoutes(app: FastifyInstance, operators: Operators, source: Op
 
   // Fastify waits for open answers when it closes.
   app.addHook('preClose', async () => {
-    for (const watcher of watchers) watcher.push(null)
+    closing = true
+    for (const watcher of watchers.keys()) watcher.push(null)
   })
 
-  function tell(): void {
-    const buckets = source.hour().filter(({ until }) => until > told)
-    told = buckets.at(-1)?.until ?? told
-    const later: OpsFrame[] = buckets.length > 0 ? [{ type: 'later', buckets }] : []
-    const text = written(...later, source.now())
-    for (const watcher of watchers) {
+  async function tell(): Promise<void> {
+    const { now, later } = await source.look()
+    for (const [watcher, told] of watchers) {
+      const buckets = later.filter(({ until }) => until > told)
+      const last = buckets.at(-1)
+      if (last) watchers.set(watcher, last.until)
       if (watcher.readableLength > maxLag) watcher.destroy()
-      else watcher.push(text)
+      else watcher.push(written(...(last ? [{ type: 'later', buckets } as const] : []), now))
     }
   }
 

@@ -70,7 +70,7 @@ function show(frame: OpsFrame): void {
 }
 
 function showNow(now: OpsNow): void {
-  say(`As of ${new Date(now.at).toLocaleTimeString()}, of this process.`)
+  say(`As of ${new Date(now.at).toLocaleTimeString()}, of this server.`)
   const bad = now.pressure ?? (now.draining ? 'draining' : now.storeUp === false ? 'Redis is away' : undefined)
   byId('health').textContent = bad ?? 'takes streams'
   byId('health').className = `badge ${bad === undefined ? 'good' : 'bad'}`

@@ -73,11 +73,12 @@ export class Streams {
     return Array.from(this.#live, (run) => run.describe(now))
   }
 
-  /** Ends a run that is here, whosever it is. @returns false when there is none of that name */
+  /** Ends a live stream, whosever it is and wherever it runs. @returns false when there is none of that name */
   async stop(id: string): Promise<boolean> {
-    const run = Array.from(this.#live).find(({ log }) => log.id === id)
-    await run?.onStop()
-    return run !== undefined
+    const log = await this.#options.store.find(id)
+    if (!log || (await log.terminal())) return false
+    await log.stop()
+    return true
   }
 
   /** When upstream's last bytes for a log came, in milliseconds of the monotonic clock, if its run is here. */

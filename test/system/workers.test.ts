@@ -2,7 +2,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { eventually, fetchAll, open, parseFrames, type StreamResponse } from '../support/client.ts'
+import { eventually, fetchAll, jsonFrames, open, parseFrames, type StreamResponse } from '../support/client.ts'
 import { expectWholeJsonStream } from '../support/invariants.ts'
 import { type Series, scrape } from '../support/metrics.ts'
 import { startRedis } from '../support/redis.ts'
@@ -84,6 +84,33 @@ describe.concurrent('two workers', { timeout: 40_000 }, () => {
     })
     const texts = [await scrape(url), await scrape(url), await scrape(url), await scrape(url)]
     for (const series of texts) expect([ended(series, one), ended(series, other)]).toEqual([2, 2])
+  })
+
+  it('are one to operators, whichever answers: they see all streams, and stop any', async () => {
+    await using sluice = await startWorkers()
+    const { url, claude } = sluice
+    const streams = [await ask(url, endless), await ask(url, endless)]
+    const ids = streams.map(idOf)
+    const watchers = [await open(`${url}/ops/events`), await open(`${url}/ops/events`)]
+    for (const watcher of watchers) {
+      await watcher.until('"now"')
+      const [hour, now] = jsonFrames(parseFrames(watcher.body))
+      expect(hour).toMatchObject({ type: 'hour' })
+      expect(now).toMatchObject({ live: 2, readers: 2, draining: false, storeUp: true })
+      expect(now?.['streams']).toMatchObject(ids.map((id) => ({ stream: id })))
+    }
+    // Each connection comes to another worker: one of the two asks does not come to the one that runs the stream.
+    for (const id of ids) {
+      const stopped = await fetchAll(`${url}/ops/streams/${id}`, { method: 'DELETE' })
+      expect(JSON.parse(stopped.body)).toEqual({ id, status: 'cancelled' })
+      expect((await fetchAll(`${url}/ops/streams/${id}`, { method: 'DELETE' })).status).toBe(404)
+    }
+    for (const stream of streams) expect(await stream.ended).toContain('"by":"stop"')
+    await eventually(() => claude.open === 0)
+    for (const watcher of watchers) {
+      await eventually(() => watcher.body.lastIndexOf('"live":0') > 0)
+      watcher.destroy()
+    }
   })
 
   it('are each replaced when they die, and their streams ended by the other', async () => {
