@@ -45,6 +45,8 @@ export interface StreamLog {
   readonly createdAt: Date
   /** Another process could serve this log from here on. */
   readonly shared: boolean
+  /** Others could serve it, if the store that they share were not away since before it began. */
+  readonly isolated?: boolean
   /** Why nothing follows on what there is, though it has no end. */
   readonly loss: SluiceError | undefined
   /** Adds events in order and wakes the readers, once; none may follow a terminal event. A promise means: wait for it before the next call. */

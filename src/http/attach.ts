@@ -231,7 +231,8 @@ export class Attacher {
         reply.hijack()
         if (!alive) return
         noteStream(reply)
-        raw.writeHead(200, { ...streamHeaders(reply, format), 'x-stream-id': log.id })
+        const resumable = log.isolated && { 'x-resumable': 'false' }
+        raw.writeHead(200, { ...streamHeaders(reply, format), 'x-stream-id': log.id, ...resumable })
         // The head goes out with the first frames where there are some, which saves a system call.
         const outlet = new ResponseOutlet(raw, () => connection.resume())
         if (!connection.start(outlet)) raw.flushHeaders()

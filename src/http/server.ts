@@ -111,7 +111,15 @@ function corsOptions(origins: readonly string[]) {
     origin: [...origins],
     // Request headers are not listed: SDKs send a dozen of their own, and the origin is one we were told to trust.
     methods: ['GET', 'POST', 'DELETE'],
-    exposedHeaders: ['Request-Id', 'X-Stream-Id', 'X-Request-Id', 'Retry-After', 'Location', ...rateLimitHeaders],
+    exposedHeaders: [
+      'Request-Id',
+      'X-Stream-Id',
+      'X-Resumable',
+      'X-Request-Id',
+      'Retry-After',
+      'Location',
+      ...rateLimitHeaders,
+    ],
     maxAge: 600,
   }
 }

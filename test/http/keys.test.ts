@@ -208,3 +208,14 @@ it('without Redis nobody can tell, so a key is refused for now; without one all 
   }
   expect(rig.simulator.requests).toHaveLength(routes.length)
 })
+
+it('a stream that begins while Redis is away says that others do not know of it', async () => {
+  await using mortal = await startRedis()
+  const rig = await startRig({ env: { REDIS_URL: mortal.url } })
+  const begin = () => fetchAll(`${rig.url}/stream`, { body: { prompt: 'hi', model: answer(2) } })
+  const before = await begin()
+  await mortal.kill()
+  const meanwhile = await begin()
+  expect([before, meanwhile].map(({ headers }) => headers['x-resumable'])).toEqual([undefined, 'false'])
+  expect(meanwhile.body.endsWith('data: [DONE]\n\n')).toBe(true)
+})

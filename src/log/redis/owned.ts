@@ -60,6 +60,10 @@ export class OwnedLog implements OrphanLog {
     return this.#commands.up && (this.state === 'through' || this.state === 'behind')
   }
 
+  get isolated(): boolean {
+    return this.stored === 0 && !this.#commands.up
+  }
+
   /** Nothing more is to be done for it, or it has tried for as long as anybody could have wanted the log. */
   isOver(now: number): boolean {
     if (!this.memory.local.terminal) return false
