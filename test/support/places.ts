@@ -2,6 +2,7 @@ import type { Page } from 'playwright-core'
 import { bundlePage, bundleScript } from './browser.ts'
 import { eventually } from './client.ts'
 import { type Outcome, type Progress, type Reading, readWithClient } from './read-with-client.ts'
+import { readIn } from './runtimes.ts'
 
 /** A page in which `read` reads with the client, in itself or in a worker that it starts. */
 export async function clientPages(): Promise<Map<string, string>> {
@@ -35,11 +36,12 @@ export async function clientPages(): Promise<Map<string, string>> {
   ])
 }
 
-export type Place = 'node' | 'page' | 'worker'
+export type Place = 'node' | 'page' | 'worker' | 'deno' | 'bun'
 
 /** Reads where it is wanted. */
 export function readAt(place: Place, page: Page, reading: Reading): Promise<Outcome> {
   if (place === 'node') return readWithClient(reading)
+  if (place === 'deno' || place === 'bun') return readIn(place, reading)
   return page.evaluate(`read(${JSON.stringify(place)}, ${JSON.stringify(reading)})`) as Promise<Outcome>
 }
 

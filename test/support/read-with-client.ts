@@ -27,10 +27,12 @@ export interface Reading {
   readonly silenceMs?: number
   /** Reads that stream instead of asking. */
   readonly id?: string
+  /** Stops the answer behind so many frames. */
+  readonly abortBehind?: number
 }
 
-/** Reads one stream to its end with the client; it runs here, in a page and in a worker. */
-export async function readWithClient({ url, body, id, ...options }: Reading): Promise<Outcome> {
+/** Reads one stream to its end with the client; it runs here, in a page, in a worker and in other runtimes. */
+export async function readWithClient({ url, body, id, abortBehind, ...options }: Reading): Promise<Outcome> {
   let reconnects = 0
   const all = {
     ...options,
@@ -50,6 +52,7 @@ export async function readWithClient({ url, body, id, ...options }: Reading): Pr
     for await (const frame of answer) {
       frames.push(JSON.stringify(frame))
       positions.push(answer.position)
+      if (frames.length === abortBehind) await answer.abort()
     }
   } catch (error) {
     failure = String((error as { code?: string }).code ?? error)

@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import { build, preview } from 'vite'
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest'
 import { launchBrowser } from '../support/browser.ts'
+import { runIn } from '../support/runtimes.ts'
 import { sim, startRig } from '../support/sluice.ts'
 
 const run = promisify(execFile)
@@ -49,18 +50,19 @@ it('gives programs the client', async () => {
   expect(JSON.parse(stdout)).toBe('A sluice lets ')
 })
 
-it('does what its page says', async () => {
+it.each(['node', 'deno', 'bun'] as const)('does what its page says, in %s', async (runtime) => {
   const rig = await startRig({ env: { SLUICE_UPSTREAM__DEFAULT_MODEL: sim({ text: 4 }) } })
   const page = await readFile(join(root, 'docs/client.md'), 'utf8')
   const programs = [...page.matchAll(/```js\n([\s\S]*?)```/g)].map(([, program = '']) => program)
-  const said = programs.map(async (program) => {
-    const local = program.replaceAll('http://127.0.0.1:8787', rig.url)
-    return (await run(process.execPath, ['--input-type=module', '-e', local], { cwd: example })).stdout
+  const said = programs.map(async (program, n) => {
+    const script = join(example, `${runtime}-${n}.mjs`)
+    await writeFile(script, program.replaceAll('http://127.0.0.1:8787', rig.url))
+    return runIn(runtime, script)
   })
   expect(await Promise.all(said)).toEqual([
     'A sluice lets through \n4 tokens\n',
     'sluice lets through \n',
-    expect.stringContaining("code: 'invalid_request'"),
+    expect.stringMatching(/code: ['"]invalid_request['"]/),
   ])
 })
 

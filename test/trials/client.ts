@@ -8,12 +8,12 @@ import { judge, judgeText, type Transcript } from '../support/transcript.ts'
 import { type Rig, startRig } from './rig.ts'
 import { type Mode, many, newTally, note, noteCalls, type Trial } from './trial.ts'
 
-const places: readonly Place[] = ['node', 'page', 'worker']
+const places: readonly Place[] = ['node', 'page', 'worker', 'deno', 'bun']
 
 /** The client comes through random cuts with the whole answer, each frame once, and one question to Claude. */
 export const client: Trial = {
   name: 'client',
-  about: 'random cuts of the client, in Node, in a page and in a worker of Chromium',
+  about: 'random cuts of the client, in Node, Deno, Bun, a page and a worker of Chromium',
   count: 3_000,
   async run(options) {
     const tally = newTally()
