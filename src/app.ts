@@ -138,6 +138,7 @@ export async function startApp(config: Config, logger: Logger, { tools, worker }
     },
     toolbox,
     budget,
+    limiter,
     graceMs: limits.grace_ms,
     maxBytes: limits.max_bytes,
     maxStreams: limits.max_streams,

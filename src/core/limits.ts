@@ -1,4 +1,6 @@
 import type { Limits } from './caller.ts'
+import type { MessageRequest } from './request.ts'
+import type { Usage } from './usage.ts'
 
 export type LimitName = keyof Limits
 
@@ -23,6 +25,34 @@ export interface Wish {
   readonly parties: readonly Party[]
   /** Reserved for the stream until it has ended. */
   readonly amount: Amount
+}
+
+/** What a stream needs to go on. */
+export interface More {
+  readonly stream: string
+  /** By its calls of Claude so far, all together; what is not told is as much as is reserved. */
+  readonly used: Partial<Amount>
+  /** Reserved for its next one. */
+  readonly amount: Amount
+}
+
+/** A call of Claude that is to follow on others in the same stream. */
+export interface NextCall {
+  readonly stream: string
+  /** Another replica has let the stream in. */
+  readonly adopted: boolean
+  /** As Claude gets it. */
+  readonly request: MessageRequest
+  /** By the calls before it. */
+  readonly usage: Usage
+  /** In US dollars; null when the price of some of it is not known. */
+  readonly costUsd: number | null
+}
+
+/** Has a say in each call of Claude after the first of a stream. */
+export interface CallLimits {
+  /** @throws SluiceError when there is not enough left for it */
+  takeMore(call: NextCall): Promise<void>
 }
 
 /** How much a party has used, the wish included where it was granted. */
@@ -54,6 +84,13 @@ export interface Verdict {
 export interface Accounts {
   /** Takes what is wished for if all parties have enough, all of it or nothing, whoever asks at the same moment. */
   take(wish: Wish): Verdict | Promise<Verdict>
+  /**
+   * Counts what a stream has used in the place of what it had taken, and takes beside it what its next call may use if
+   * all its parties have something of their day left. No request and no stream is counted. Of a stream that nobody here
+   * has taken anything for, nothing is.
+   * @returns why not; what it has used is counted all the same
+   */
+  takeMore(more: More): Refusal | undefined | Promise<Refusal | undefined>
   /** How much the parties have used. */
   look(parties: readonly Party[]): Verdict | Promise<Verdict>
   /** The stream has ended: `used` stands in the place of what it has taken, which stays where that is not told. */
@@ -66,6 +103,12 @@ export interface Accounts {
 }
 
 const dayMs = 86_400_000
+
+export const nothing: Amount = { tokens: 0, microdollars: 0 }
+
+export function sumOf(one: Amount, other: Amount): Amount {
+  return { tokens: one.tokens + other.tokens, microdollars: one.microdollars + other.microdollars }
+}
 
 /** The number of the day, by UTC, at `now` milliseconds since the epoch. */
 export function dayOf(now: number): number {

@@ -1,46 +1,31 @@
-import type { Limits } from '../core/caller.ts'
 import {
   type Accounts,
   type Amount,
   dayOf,
-  type LimitName,
+  type More,
+  nothing,
   type Party,
   type Refusal,
+  sumOf,
   type Used,
-  untilTomorrow,
   type Verdict,
   type Wish,
 } from '../core/limits.ts'
-
-/** What one party has used. */
-interface Account {
-  /** When all requests of a minute are there again, in milliseconds since the epoch. */
-  fullAt: number
-  streams: number
-  /** The day that the rest is about. */
-  day: number
-  tokens: number
-  microdollars: number
-  /** How much of that is reserved only. */
-  reservedTokens: number
-  reservedMicrodollars: number
-  /** What others knew of it, as far as was last heard. */
-  knownTokens: number
-  knownMicrodollars: number
-}
+import { type Account, isCounted, lackOf, lackOfDay, minuteMs, reserve } from './account.ts'
 
 /** What a stream has taken. */
 interface Taken {
   readonly parties: readonly Party[]
-  readonly amount: Amount
+  amount: Amount
+  /** How much of that is reserved only. */
+  reserved: Amount
   readonly day: number
   /** Others know of it. */
-  readonly isKnown: boolean
+  isKnown: boolean
   /** How much of the requests were this book's to let through. */
   readonly share: number
 }
 
-const minuteMs = 60_000
 /** Accounts looked at for each one that is used: more than can be new. */
 const looksPerWish = 2
 /** Beyond it those are forgotten first that were used longest ago; their day begins anew. */
@@ -74,6 +59,30 @@ export class Book implements Accounts {
     return { refusal, used: this.#used(wish.parties, now) }
   }
 
+  /** @param share as in `take` */
+  takeMore({ stream, used, amount }: More, share = 1): Refusal | undefined {
+    const taken = this.#taken.get(stream)
+    if (!taken) return undefined
+    const before = taken.amount
+    const counted = { ...before, ...used }
+    const all = sumOf(counted, amount)
+    taken.isKnown = false
+    this.#restate(taken, counted, nothing)
+    // No more than it had already: others have as much left as before.
+    const isCovered = all.tokens <= before.tokens && all.microdollars <= before.microdollars
+    const refusal = isCovered ? undefined : this.#refusalOfDay(taken, share)
+    if (!refusal) this.#restate(taken, all, amount)
+    return refusal
+  }
+
+  /** Takes note of what others have let a stream go on with. */
+  recordMore({ stream, used, amount }: More): void {
+    const taken = this.#taken.get(stream)
+    if (!taken) return
+    taken.isKnown = true
+    this.#restate(taken, sumOf({ ...taken.amount, ...used }, amount), amount)
+  }
+
   look(parties: readonly Party[]): Verdict {
     return { refusal: undefined, used: this.#used(parties, this.#now()) }
   }
@@ -92,17 +101,21 @@ export class Book implements Accounts {
         account.fullAt = Math.max(account.fullAt, now) + minuteMs / (requests_per_minute * how.share)
       if (stream === undefined) continue
       account.streams++
-      if (isCounted(limits)) add(account, amount, 1)
+      if (isCounted(limits)) reserve(account, amount)
     }
-    if (stream !== undefined) this.#taken.set(stream, { parties, amount, day: dayOf(now), ...how })
+    if (stream !== undefined) this.#taken.set(stream, { parties, amount, reserved: amount, day: dayOf(now), ...how })
     this.#forgetSome(now)
   }
 
   settle(stream: string, used: Partial<Amount>): void {
-    this.#end(stream, (account, { amount }) => {
-      account.tokens += used.tokens ?? amount.tokens
-      account.microdollars += used.microdollars ?? amount.microdollars
-    })
+    const taken = this.#taken.get(stream)
+    if (!taken) return
+    this.#taken.delete(stream)
+    for (const { account: name } of taken.parties) {
+      const account = this.#accounts.get(name)
+      if (account) account.streams--
+    }
+    this.#restate(taken, { ...taken.amount, ...used }, nothing)
   }
 
   leave(stream: string): void {
@@ -115,7 +128,7 @@ export class Book implements Accounts {
       const account = this.#accounts.get(name)
       if (account && limits.requests_per_minute) account.fullAt -= minuteMs / (limits.requests_per_minute * share)
     }
-    this.#end(stream, () => {})
+    this.settle(stream, nothing)
   }
 
   async close(): Promise<void> {}
@@ -133,29 +146,38 @@ export class Book implements Accounts {
     }
   }
 
-  /** @param settle called for each account whose day is still that of the stream, after what was reserved is off it */
-  #end(stream: string, settle: (account: Account, taken: Taken) => void): void {
-    const taken = this.#taken.get(stream)
-    if (!taken) return
-    this.#taken.delete(stream)
+  /** Puts `amount` in the place of what a stream has taken. */
+  #restate(taken: Taken, amount: Amount, reserved: Amount): void {
+    const before = taken.amount
     for (const { account: name, limits } of taken.parties) {
       const account = this.#accounts.get(name)
-      if (!account) continue
-      account.streams--
       // What began on another day was that day's.
-      if (!isCounted(limits) || account.day !== taken.day) continue
-      const { tokens, microdollars } = account
-      add(account, taken.amount, -1)
-      settle(account, taken)
+      if (!account || !isCounted(limits) || account.day !== taken.day) continue
+      account.tokens += amount.tokens - before.tokens
+      account.microdollars += amount.microdollars - before.microdollars
+      account.reservedTokens += reserved.tokens - taken.reserved.tokens
+      account.reservedMicrodollars += reserved.microdollars - taken.reserved.microdollars
       if (!taken.isKnown) continue
-      account.knownTokens += account.tokens - tokens
-      account.knownMicrodollars += account.microdollars - microdollars
+      account.knownTokens += amount.tokens - before.tokens
+      account.knownMicrodollars += amount.microdollars - before.microdollars
     }
+    Object.assign(taken, { amount, reserved })
   }
 
   #refusal(wish: Wish, now: number, share: number): Refusal | undefined {
     for (const [party, { account, limits }] of wish.parties.entries()) {
       const lack = lackOf(this.#find(account, now), limits, wish.stream !== undefined, { now, share })
+      if (lack) return { party, ...lack }
+    }
+    return undefined
+  }
+
+  /** Nothing on another day than that of the stream. */
+  #refusalOfDay({ parties, day }: Taken, share: number): Refusal | undefined {
+    const now = this.#now()
+    for (const [party, { account: name, limits }] of parties.entries()) {
+      const account = this.#find(name, now)
+      const lack = account.day === day ? lackOfDay(account, limits, { now, share }) : undefined
       if (lack) return { party, ...lack }
     }
     return undefined
@@ -189,53 +211,4 @@ export class Book implements Accounts {
       if (account.streams > 0 || account.fullAt > now || isUsed) this.#accounts.set(name, account)
     }
   }
-}
-
-/** Streams are counted for what they cost. */
-export function isCounted({ tokens_per_day, usd_per_day }: Limits): boolean {
-  return tokens_per_day !== undefined || usd_per_day !== undefined
-}
-
-function add(account: Account, { tokens, microdollars }: Amount, sign: 1 | -1): void {
-  account.tokens += sign * tokens
-  account.reservedTokens += sign * tokens
-  account.microdollars += sign * microdollars
-  account.reservedMicrodollars += sign * microdollars
-}
-
-interface Circumstances {
-  readonly now: number
-  readonly share: number
-}
-
-/** Which limit there is not enough left of. The lasting ones come first: a client should not wait in vain. */
-function lackOf(account: Account, limits: Limits, isStream: boolean, circumstances: Circumstances) {
-  const { requests_per_minute, concurrent_streams, tokens_per_day, usd_per_day } = limits
-  const { now, share } = circumstances
-  const lack = (limit: LimitName, reserved: boolean, waitMs: number) => ({ limit, reserved, waitMs })
-  if (isStream && tokens_per_day !== undefined) {
-    const left = shared(tokens_per_day, account.knownTokens, share) - account.tokens
-    if (left <= 0) return lack('tokens_per_day', left + account.reservedTokens > 0, untilTomorrow(now))
-  }
-  if (isStream && usd_per_day !== undefined) {
-    const left = shared(usd_per_day * 1e6, account.knownMicrodollars, share) - account.microdollars
-    if (left <= 0) return lack('usd_per_day', left + account.reservedMicrodollars > 0, untilTomorrow(now))
-  }
-  if (requests_per_minute !== undefined) {
-    const eachMs = minuteMs / (requests_per_minute * share)
-    const waitMs = Math.max(account.fullAt, now) + eachMs - now - Math.max(minuteMs, eachMs)
-    // Sums of fractions are off by less than this.
-    if (waitMs > 0.001) return lack('requests_per_minute', false, waitMs)
-  }
-  if (isStream && concurrent_streams !== undefined) {
-    if (account.streams >= Math.max(1, Math.floor(concurrent_streams * share))) {
-      return lack('concurrent_streams', false, 0)
-    }
-  }
-  return undefined
-}
-
-/** A share of what others had left. */
-function shared(limit: number, known: number, share: number): number {
-  return known >= limit ? limit : known + (limit - known) * share
 }

@@ -1,11 +1,20 @@
 import { networkOf } from '../core/address.ts'
 import type { Caller, Limits } from '../core/caller.ts'
 import type { SluiceError } from '../core/errors.ts'
-import type { Accounts, Amount, Party, Verdict } from '../core/limits.ts'
+import {
+  type Accounts,
+  type Amount,
+  type CallLimits,
+  type NextCall,
+  nothing,
+  type Party,
+  type Refusal,
+  type Verdict,
+} from '../core/limits.ts'
 import type { RunReport } from '../core/report.ts'
 import type { MessageRequest } from '../core/request.ts'
-import { costOf, type Price } from '../core/usage.ts'
-import { isCounted } from './book.ts'
+import { costOf, type Price, type Usage } from '../core/usage.ts'
+import { isCounted } from './account.ts'
 import { amountOf, estimateInput } from './estimate.ts'
 import { dearestFor } from './prices.ts'
 import { refusalOf } from './refusals.ts'
@@ -36,14 +45,17 @@ export interface Decision {
 
 /** A stream that is running. */
 interface Running {
-  /** What its input is likely to cost: Claude has it before it has said anything. */
-  readonly input: Amount
+  readonly parties: readonly Party[]
+  /** What its latest call's input is likely to cost: Claude has it before it has said anything. */
+  input: Amount
+  /** Tokens of the calls before that one. */
+  before: number
   /** Where dollars are limited and it names several models, what it can be billed at. */
   readonly dearest: Price | undefined
 }
 
 /** Says how much may be used, and by whom. */
-export class Limiter {
+export class Limiter implements CallLimits {
   readonly #options: LimiterOptions
   readonly #running = new Map<string, Running>()
 
@@ -68,21 +80,35 @@ export class Limiter {
     const dearest = isPriced ? dearestFor(request, prices) : undefined
     const price = dearest ?? prices.get(request.model)
     // It looks at the whole request, and nobody asks for it where only requests and streams are counted.
-    const input = parties.some(({ limits }) => isCounted(limits)) ? estimateInput(request) : 0
+    const input = parties.some(isCountedOf) ? estimateInput(request) : 0
     const amount = amountOf(input, request.max_tokens, price)
     const verdict = await this.#options.accounts.take({ stream, parties, amount })
     if (!verdict.refusal) {
       const isSure = dearest === prices.get(request.model)
-      this.#running.set(stream, { input: amountOf(input, 0, price), dearest: isSure ? undefined : dearest })
+      const latest = { input: amountOf(input, 0, price), before: 0 }
+      this.#running.set(stream, { parties, dearest: isSure ? undefined : dearest, ...latest })
     }
     return decisionOf(parties, verdict)
+  }
+
+  /** @throws SluiceError as it refuses a stream */
+  async takeMore({ stream, adopted, request, usage, costUsd }: NextCall): Promise<void> {
+    const running = this.#running.get(stream)
+    if (running ? !running.parties.some(isCountedOf) : !adopted) return
+    const { accounts, prices } = this.#options
+    const price = running?.dearest ?? prices.get(request.model)
+    const input = estimateInput(request)
+    const used = usedOf(usage, costUsd, running?.dearest)
+    const amount = amountOf(input, request.max_tokens, price)
+    const refusal = await accounts.takeMore({ stream, used, amount })
+    if (refusal) throw refusedBy(running?.parties ?? [], refusal)
+    if (running) Object.assign(running, { input: amountOf(input, 0, price), before: used.tokens })
   }
 
   /** Counts a request that begins no stream. */
   async count(asking: Asking): Promise<Decision> {
     const parties = this.#partiesOf(asking)
-    const amount = { tokens: 0, microdollars: 0 }
-    return decisionOf(parties, await this.#options.accounts.take({ stream: undefined, parties, amount }))
+    return decisionOf(parties, await this.#options.accounts.take({ stream: undefined, parties, amount: nothing }))
   }
 
   /** How the limits of whoever asks stand. */
@@ -106,15 +132,14 @@ export class Limiter {
     this.#running.delete(stream)
     // It has another owner, who knows more of it.
     if (failure?.reason === 'fenced') return void this.#options.accounts.leave(stream)
-    const { usage } = terminal
-    const { input_tokens, output_tokens, cache_creation_input_tokens, cache_read_input_tokens } = usage
-    const tokens = input_tokens + output_tokens + (cache_creation_input_tokens ?? 0) + (cache_read_input_tokens ?? 0)
+    const { tokens, microdollars } = usedOf(terminal.usage, costUsd, running?.dearest)
     // Whoever hangs up before Claude has said a word has had it read all the same.
-    const unseen = tokens === 0 && terminal.type === 'cancelled' ? running?.input : undefined
-    // Which of the models that were named has answered, and what others did for it, the count does not tell.
-    const most = running?.dearest ? costOf(usage, running.dearest) : null
-    const microdollars = costUsd === null ? undefined : Math.ceil(Math.max(costUsd, most ?? 0) * 1e6)
-    this.#options.accounts.settle(stream, unseen ?? { tokens, ...(microdollars !== undefined && { microdollars }) })
+    const isUnseen = terminal.type === 'cancelled' && tokens === running?.before
+    const unseen = running && isUnseen ? running.input : nothing
+    this.#options.accounts.settle(stream, {
+      tokens: tokens + unseen.tokens,
+      ...(microdollars !== undefined && { microdollars: microdollars + unseen.microdollars }),
+    })
   }
 
   /** A defect took it away, and nobody knows what it has used: what it reserved is spent. */
@@ -158,8 +183,25 @@ function decisionOf(parties: readonly Party[], { refusal, used }: Verdict): Deci
   const [first] = used
   const isOwn = party !== undefined && party.account !== totalAccount
   const standings = isOwn && first ? standingsOf(party.limits, first, Date.now()) : []
-  const isTotal = refusal !== undefined && parties[refusal.party]?.account === totalAccount
-  return { refusal: refusal && refusalOf(refusal, isTotal), standings }
+  return { refusal: refusal && refusedBy(parties, refusal), standings }
+}
+
+function refusedBy(parties: readonly Party[], refusal: Refusal): SluiceError {
+  return refusalOf(refusal, parties[refusal.party]?.account === totalAccount)
+}
+
+/** @param dearest of several models: which of them has answered, and what others did for it, the count does not tell */
+function usedOf(usage: Usage, costUsd: number | null, dearest: Price | undefined) {
+  const { input_tokens, output_tokens, cache_creation_input_tokens, cache_read_input_tokens } = usage
+  const tokens = input_tokens + output_tokens + (cache_creation_input_tokens ?? 0) + (cache_read_input_tokens ?? 0)
+  // As much as is reserved.
+  if (costUsd === null) return { tokens }
+  const most = dearest ? costOf(usage, dearest) : null
+  return { tokens, microdollars: Math.ceil(Math.max(costUsd, most ?? 0) * 1e6) }
+}
+
+function isCountedOf({ limits }: Party): boolean {
+  return isCounted(limits)
 }
 
 export function isLimited(limits: Limits): boolean {

@@ -1,13 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ErrorCode, SluiceError, toSluiceError } from '../core/errors.ts'
-import type { RecoveryEvent } from '../core/events.ts'
 import type { StreamLog } from '../core/ports.ts'
 import type { AttemptReport } from '../core/report.ts'
 import type { MessageRequest } from '../core/request.ts'
 import type { ToolDecision } from '../core/tools.ts'
 import { newSpanId, traceparentOf } from '../core/trace.ts'
 import { AttemptState } from './attempt.ts'
-import { type Attempt, attemptOf, firstAttempt, isRequestsFault, nextAttempt } from './attempts.ts'
+import { type Attempt, attemptOf, firstAttempt, isRequestsFault, nextAttempt, openingOf } from './attempts.ts'
 import type { Deadline } from './clocks.ts'
 import type { RunContext, RunOptions } from './context.ts'
 import type { Ledger } from './ledger.ts'
@@ -150,10 +149,15 @@ export class Answer {
     try {
       if (attempt.delayMs > 0) await delay(attempt.delayMs, undefined, { signal })
       if ((await this.#answerCalls(signal)) === 'shared') return 'end'
+      const request = this.#request()
+      const adopted = this.#options.taken !== undefined
+      // The first one has been let in with the stream.
+      if (before) await this.#context.limiter?.takeMore({ ...this.#ledger.soFar(), stream: log.id, adopted, request })
+      signal.throwIfAborted()
       state.sentAt = performance.now()
       this.#run.onPhase()
       const traceparent = trace && spanId && traceparentOf(trace, spanId)
-      const stream = await this.#context.upstream.open(this.#request(), signal, traceparent)
+      const stream = await this.#context.upstream.open(request, signal, traceparent)
       state.opened(stream)
       this.#run.onPhase()
       failure = await pump(stream, {
@@ -243,8 +247,4 @@ export class Answer {
 /** The call that follows is the first of this process: all keys were cooling down, or another process has died. */
 function calledNobody({ code, reason }: SluiceError): boolean {
   return reason === 'cooldown' || code === 'replica_lost'
-}
-
-function openingOf({ number, mode, model }: Attempt, { code }: SluiceError): RecoveryEvent | undefined {
-  return mode && { type: 'recovery', reason: code, attempt: number, mode, ...(mode === 'fallback' && { model }) }
 }

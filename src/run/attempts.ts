@@ -1,5 +1,5 @@
 import { type ErrorCode, SluiceError } from '../core/errors.ts'
-import type { LogEvent, RecoveryMode } from '../core/events.ts'
+import type { LogEvent, RecoveryEvent, RecoveryMode } from '../core/events.ts'
 import { matchesModel } from '../core/request.ts'
 import { type StepEnd, stepsOf } from './steps.ts'
 import type { ToolLimits } from './tool-limits.ts'
@@ -115,6 +115,13 @@ const continued: ReadonlySet<ErrorCode> = new Set([
   'replica_lost',
 ])
 
+/** What whoever asked may use is used up: no further call is made for the answer. */
+const notAfforded: ReadonlySet<ErrorCode> = new Set([
+  'budget_reserved',
+  'token_budget_exhausted',
+  'spend_limit_reached',
+])
+
 const firstBackoffMs = 500
 const maxBackoffMs = 8_000
 
@@ -171,7 +178,7 @@ function isRetried({ code, shouldRetry }: SluiceError, { after_timeout }: RetryO
 
 /** The request itself failed, and not Claude's side of it: of an attempt that nobody asked for, that is no news to a client. */
 export function isRequestsFault({ code }: SluiceError): boolean {
-  return !retried.has(code) && !continued.has(code)
+  return !retried.has(code) && !continued.has(code) && !notAfforded.has(code)
 }
 
 /** Only before any content, of earlier steps too: another model would go on in another voice. */
@@ -205,4 +212,8 @@ function continuation(
 
 function backoffMs(retries: number): number {
   return Math.min(maxBackoffMs, firstBackoffMs * 2 ** retries)
+}
+
+export function openingOf({ number, mode, model }: Attempt, { code }: SluiceError): RecoveryEvent | undefined {
+  return mode && { type: 'recovery', reason: code, attempt: number, mode, ...(mode === 'fallback' && { model }) }
 }

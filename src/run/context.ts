@@ -1,4 +1,5 @@
 import type { Echo } from '../core/events.ts'
+import type { CallLimits } from '../core/limits.ts'
 import type { LogStore, Upstream } from '../core/ports.ts'
 import type { DisconnectPolicy, MessageRequest } from '../core/request.ts'
 import type { Sweep } from '../core/sweep.ts'
@@ -19,6 +20,8 @@ export interface RunContext {
   readonly policy: AttemptPolicy
   /** Of extra calls, for all runs of the process. */
   readonly budget: RetryBudget
+  /** Of those who use it; `undefined` where nothing is limited. */
+  readonly limiter?: CallLimits | undefined
   readonly graceMs: number
   readonly maxBytes: number
   readonly prices: ReadonlyMap<string, Price>

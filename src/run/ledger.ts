@@ -155,6 +155,11 @@ export class Ledger {
     return sum(this.#earlierCost, costOf(this.#latest(), price))
   }
 
+  /** By the requests before the one that is next. */
+  soFar(): { readonly usage: Usage; readonly costUsd: number | null } {
+    return { usage: this.usage(), costUsd: this.#earlierCost }
+  }
+
   /** The end of an answer that is whole. */
   done(now: number, { price, upstreamRequestId, recovered }: Outcome): DoneEvent {
     const usage = this.usage()

@@ -88,6 +88,49 @@ describe.each(places)('limits $name', ({ open, trials }) => {
     expect((await here.take(wish(account, limits, 1))).refusal).toMatchObject({ reserved: false })
   })
 
+  it('count what a stream has used, and reserve its next call, and no request or stream again', async () => {
+    const [account, limits] = [newName(), { requests_per_minute: 60, concurrent_streams: 1, tokens_per_day: 1_000 }]
+    const each = wish(account, limits, 300, 30)
+    await here.take(each)
+    const more = { stream: each.stream, used: amount(100, 10), amount: amount(400, 40) }
+    expect(await here.takeMore(more)).toBeUndefined()
+    expect(await usedBy(account, limits)).toMatchObject({ tokens: 500, microdollars: 50, streams: 1, refillMs: 1_000 })
+    // What is not told is as much as was taken. Said twice, it is the same.
+    for (const _ of [1, 2]) {
+      expect(await here.takeMore({ ...more, used: { tokens: 600 }, amount: amount(50, 0) })).toBeUndefined()
+      expect(await usedBy(account, limits)).toMatchObject({ tokens: 650, microdollars: 50 })
+    }
+    here.settle(each.stream, amount(610, 20))
+    await eventually(async () => (await usedBy(account, limits))?.streams === 0)
+    expect(await usedBy(account, limits)).toMatchObject({ tokens: 610, microdollars: 20 })
+    expect(await here.takeMore({ ...more, stream: newName() })).toBeUndefined()
+    expect(await usedBy(account, limits)).toMatchObject({ tokens: 610, microdollars: 20 })
+  })
+
+  it('refuse a next call when the day is used up, or reserved, and let through what needs no more than it had', async () => {
+    const [mine, all] = [newName(), newName()]
+    const limits = { tokens_per_day: 100 }
+    const streams = ['a', 'b', 'c'].map(() => ({
+      ...wish(mine, {}, 45),
+      parties: [
+        { account: mine, limits: {} },
+        { account: all, limits },
+      ],
+    }))
+    for (const each of streams) expect((await here.take(each)).refusal).toBeUndefined()
+    const [a = '', b = '', c = ''] = streams.map(({ stream }) => stream)
+    expect(await here.takeMore({ stream: b, used: amount(5), amount: amount(40) })).toBeUndefined()
+    expect(await usedBy(all, limits)).toMatchObject({ tokens: 135 })
+    const refused = { party: 1, limit: 'tokens_per_day', waitMs: expect.any(Number) }
+    const refusal = await here.takeMore({ stream: a, used: amount(20), amount: amount(45) })
+    expect(refusal).toEqual({ ...refused, reserved: true })
+    expect(await usedBy(all, limits)).toMatchObject({ tokens: 110 })
+    expect(await here.takeMore({ stream: c, used: amount(10), amount: amount(45) })).toBeUndefined()
+    const last = await here.takeMore({ stream: b, used: amount(70), amount: amount(5) })
+    expect(last).toEqual({ ...refused, reserved: false })
+    expect(await usedBy(all, limits)).toMatchObject({ tokens: 145 })
+  })
+
   it('take back what never began, its request as well', async () => {
     const [account, limits] = [newName(), { requests_per_minute: 1, tokens_per_day: 10, concurrent_streams: 1 }]
     for (let n = 0; n < 5; n++) {
@@ -131,7 +174,11 @@ describe.each(places)('limits $name', ({ open, trials }) => {
     expect(refusal).toEqual({ party: 0, limit: 'tokens_per_day', reserved: true, waitMs: 1_000 })
     clock.at += 1_000
     expect(await usedBy(account, limits)).toMatchObject({ tokens: 0, microdollars: 0, streams: 1 })
+    // The day before has nothing left, and this one nothing to do with it.
+    const more = { stream: late.stream, used: amount(1_200, 20), amount: amount(50, 5) }
+    expect(await here.takeMore(more)).toBeUndefined()
     await here.take(wish(account, limits, 7, 7))
+    expect(await here.takeMore(more)).toBeUndefined()
     here.settle(late.stream, amount(1_100, 10))
     await eventually(async () => (await usedBy(account, limits))?.streams === 1)
     expect(await usedBy(account, limits)).toMatchObject({ tokens: 7, microdollars: 7 })
@@ -146,26 +193,36 @@ describe.each(places)('limits $name', ({ open, trials }) => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant('take' as const), tokens: fc.nat(60) }),
       fc.record({ kind: fc.constant('settle' as const), at: fc.nat(9), tokens: fc.nat(60) }),
+      fc.record({ kind: fc.constant('more' as const), at: fc.nat(9), used: fc.nat(30), tokens: fc.nat(60) }),
       fc.record({ kind: fc.constant('give back' as const), at: fc.nat(9) }),
     )
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 30 }), fc.integer({ min: 1, max: 100 }), async (steps, limit) => {
         const [account, limits] = [newName(), { tokens_per_day: limit, concurrent_streams: 4 }]
-        const live: { stream: string; tokens: number }[] = []
+        const live: { stream: string; used: number; tokens: number }[] = []
         let spent = 0
         for (const each of steps) {
-          const reserved = live.reduce((sum, { tokens }) => sum + tokens, 0)
+          const reserved = live.reduce((sum, { used, tokens }) => sum + used + tokens, 0)
           if (each.kind === 'take') {
             const asked = wish(account, limits, each.tokens)
             const { refusal, used } = await here.take(asked)
             const full = spent + reserved >= limit
             const expected = full ? 'tokens_per_day' : live.length >= 4 ? 'concurrent_streams' : undefined
             expect(refusal?.limit).toBe(expected)
-            if (full) expect(refusal?.reserved).toBe(spent < limit)
+            if (full) expect(refusal?.reserved).toBe(spent + live.reduce((sum, { used }) => sum + used, 0) < limit)
             if (!refusal) {
-              live.push({ stream: asked.stream, tokens: each.tokens })
+              live.push({ stream: asked.stream, used: 0, tokens: each.tokens })
               expect(used[0]?.tokens).toBeLessThan(limit + Math.max(each.tokens, 1))
             }
+          } else if (each.kind === 'more') {
+            const one = live[each.at % Math.max(1, live.length)]
+            if (!one) continue
+            const used = one.used + each.used
+            const all = spent + reserved - one.tokens + each.used
+            const isCovered = each.used + each.tokens <= one.tokens
+            const refusal = await here.takeMore({ stream: one.stream, used: amount(used), amount: amount(each.tokens) })
+            expect(refusal !== undefined).toBe(all >= limit && !isCovered)
+            Object.assign(one, { used, tokens: refusal ? 0 : each.tokens })
           } else {
             const [one] = live.splice(each.at % Math.max(1, live.length), 1)
             if (!one) continue
@@ -173,7 +230,7 @@ describe.each(places)('limits $name', ({ open, trials }) => {
             else here.giveBack(one.stream)
             if (each.kind === 'settle') spent += each.tokens
           }
-          const expected = spent + live.reduce((sum, { tokens }) => sum + tokens, 0)
+          const expected = spent + live.reduce((sum, { used, tokens }) => sum + used + tokens, 0)
           const look = await eventually(async () => {
             const now = (await here.look([{ account, limits }])).used[0]
             return now?.streams === live.length && now

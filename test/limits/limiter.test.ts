@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { Limits } from '../../src/core/caller.ts'
 import { SluiceError } from '../../src/core/errors.ts'
 import type { TerminalEvent } from '../../src/core/events.ts'
+import type { More } from '../../src/core/limits.ts'
 import type { RunReport } from '../../src/core/report.ts'
 import { Book } from '../../src/limits/book.ts'
 import { Limiter } from '../../src/limits/limiter.ts'
@@ -99,6 +100,31 @@ describe('a limiter', () => {
     limiter.settle(reportOf('adopted', cancelled(1, 1), { adopted: true }))
     limiter.settle(reportOf('taken', cancelled(1, 1)))
     expect(settled).toEqual(['adopted', 'taken'])
+  })
+
+  it('asks for more only where something of a day is limited, and for what another replica had', async () => {
+    const asked: string[] = []
+    const accounts = Object.assign(new Book(), { takeMore: ({ stream }: More) => void asked.push(stream) })
+    const limiter = new Limiter({ accounts, each: { concurrent_streams: 5 }, total: {}, prices: new Map() })
+    await limiter.take('streams', asking('alice'), request)
+    await limiter.take('tokens', asking('alice', { tokens_per_day: 5 }), request)
+    const next = { request, usage: { input_tokens: 1, output_tokens: 1 }, costUsd: null }
+    for (const stream of ['streams', 'tokens', 'unlimited']) await limiter.takeMore({ ...next, stream, adopted: false })
+    await limiter.takeMore({ ...next, stream: 'adopted', adopted: true })
+    expect(asked).toEqual(['tokens', 'adopted'])
+  })
+
+  it('refuses a next call as it refuses a stream, and says when it is the limit of all together', async () => {
+    const limiter = limiterOf({ usd_per_day: 1 }, { usd_per_day: 0.01 })
+    const stream = newName()
+    await limiter.take(stream, asking('alice'), request)
+    const next = { stream, adopted: false, request, usage: { input_tokens: 10, output_tokens: 900 } }
+    await limiter.takeMore({ ...next, costUsd: 0.009_01 })
+    const more = limiter.takeMore({ ...next, costUsd: 0.010_01 })
+    await expect(more).rejects.toMatchObject({
+      code: 'spend_limit_reached',
+      message: expect.stringMatching(/all clients together/),
+    })
   })
 
   it('charges what was reserved when a defect took the stream away, and nothing when it never began', async () => {

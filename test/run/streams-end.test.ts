@@ -5,7 +5,7 @@ import { snapshot } from '../../src/core/message.ts'
 import type { LogStore, OrphanLog, StreamLog } from '../../src/core/ports.ts'
 import { eventually } from '../support/client.ts'
 import { decode, start } from '../support/logs.ts'
-import { asked, complete, failing, newStore, newStreams, noRecovery, slowToClaim } from './fakes.ts'
+import { asked, complete, failing, fakeUpstream, newStore, newStreams, noRecovery, slowToClaim } from './fakes.ts'
 
 const nobody = { onReaders() {}, async onStop() {}, onDecision: async () => false, onFenced() {} }
 const never = () => new AbortController().signal
@@ -89,6 +89,34 @@ describe('draining', () => {
     await all.streams.begin(asked())
     await all.streams.drain(0, never())
     expect(all.streams.live).toBe(1)
+  })
+})
+
+describe('a further call', () => {
+  const refused = new SluiceError('upstream_unreachable')
+  const retry = { max_attempts: 1, budget_ms: 60_000, max_retry_after_ms: 0, after_timeout: false }
+
+  it('is asked for when the first has failed, and is not made once the run is to end', async () => {
+    const made: string[] = []
+    const limiter = {
+      takeMore: async () => {
+        made.push('asked for')
+        stop()
+      },
+    }
+    const upstream = {
+      ...fakeUpstream(),
+      open: async () => {
+        made.push('made')
+        throw refused
+      },
+    }
+    const { streams, reports } = newStreams({ upstream, limiter, policy: { ...noRecovery, retry } })
+    const run = streams.start(asked())
+    const stop = () => void run.onStop()
+    await run.ended
+    expect(made).toEqual(['made', 'asked for'])
+    expect(reports).toMatchObject([{ terminal: { type: 'cancelled', by: 'stop' }, tries: [{ kind: 'first' }] }])
   })
 })
 

@@ -2,15 +2,20 @@ import {
   type Accounts,
   type Amount,
   dayOf,
-  type LimitName,
+  type More,
+  nothing,
   type Party,
+  type Refusal,
+  sumOf,
   untilTomorrow,
   type Verdict,
   type Wish,
 } from '../../core/limits.ts'
 import { type LinkLog, StoreAway } from '../../redis/link.ts'
-import { Book, isCounted } from '../book.ts'
+import { isCounted } from '../account.ts'
+import { Book } from '../book.ts'
 import { type LimitKeys, limitKeys } from './keys.ts'
+import { limitArgs, moreArgs, refusalIn, usedIn } from './messages.ts'
 import type { LimitLink } from './scripts.ts'
 
 export interface RedisAccountsOptions {
@@ -39,7 +44,7 @@ interface End {
 /** A stream of which Redis has something to hear yet. */
 interface Entry {
   /** What it has taken here; `undefined` for one that another replica let in. */
-  readonly wish: Wish | undefined
+  wish: Wish | undefined
   readonly takenAt: number
   /** Redis has it among the running ones. */
   known: boolean
@@ -97,13 +102,47 @@ export class RedisAccounts implements Accounts {
     }
   }
 
-  /** Redis may have taken it, and only its reply was lost. */
-  #takeHere(wish: Wish, takenAt: number): Verdict {
-    const share = this.#options.share ?? 1 / Math.max(1, this.#replicas)
+  async takeMore(more: More): Promise<Refusal | undefined> {
+    const entry = this.#entries.get(more.stream)
+    const refusal = await this.#askForMore(more, entry?.known !== false)
+    if (entry?.wish) {
+      const used = { ...entry.wish.amount, ...more.used }
+      entry.wish = { ...entry.wish, amount: refusal ? used : sumOf(used, more.amount) }
+    }
+    return refusal
+  }
+
+  async #askForMore(more: More, isKnown: boolean): Promise<Refusal | undefined> {
+    const [key, args] = [this.#keys.stream(more.stream), moreArgs(more, this.#now())]
+    try {
+      const reply = isKnown ? await this.#options.link.send((client) => client.takeMoreLimits([key], args)) : []
+      const refusal = refusalIn(reply)
+      if (reply.length > 0 && !refusal) this.#book.recordMore(more)
+      if (reply.length > 0) return refusal
+    } catch (error) {
+      if (!(error instanceof StoreAway)) throw error
+      this.#goAway()
+    }
+    // What Redis has yet to hear of, and what it has lost, is decided here.
+    return this.#book.takeMore(more, this.#share)
+  }
+
+  /** How much of what is left is for this replica while Redis is away. */
+  get #share(): number {
+    return this.#options.share ?? 1 / Math.max(1, this.#replicas)
+  }
+
+  #goAway(): void {
+    const share = this.#share
     if (!this.#away) this.#options.log.warn({ share }, 'redis is away, this replica keeps to its share of the limits')
     this.#away = true
-    const verdict = this.#book.take(wish, share)
-    const end = verdict.refusal && ({ used: {}, how: 'give back' } as const)
+  }
+
+  /** Redis may have taken it, and only its reply was lost. */
+  #takeHere(wish: Wish, takenAt: number): Verdict {
+    this.#goAway()
+    const verdict = this.#book.take(wish, this.#share)
+    const end = verdict.refusal && ({ used: nothing, how: 'give back' } as const)
     if (wish.stream !== undefined) {
       this.#entries.set(wish.stream, { wish, takenAt, known: false, end })
       this.#untold.add(wish.stream)
@@ -112,9 +151,8 @@ export class RedisAccounts implements Accounts {
   }
 
   async look(parties: readonly Party[]): Promise<Verdict> {
-    const amount = { tokens: 0, microdollars: 0 }
     try {
-      return await this.#take('look', { stream: undefined, parties, amount }, this.#now())
+      return await this.#take('look', { stream: undefined, parties, amount: nothing }, this.#now())
     } catch (error) {
       if (!(error instanceof StoreAway)) throw error
       return this.#book.look(parties)
@@ -134,7 +172,7 @@ export class RedisAccounts implements Accounts {
 
   giveBack(stream: string): void {
     this.#book.giveBack(stream)
-    this.#end(stream, { used: { tokens: 0, microdollars: 0 }, how: 'give back' })
+    this.#end(stream, { used: nothing, how: 'give back' })
   }
 
   async close(): Promise<void> {
@@ -187,11 +225,9 @@ export class RedisAccounts implements Accounts {
       limits.requests_per_minute ? String(60_000 / limits.requests_per_minute) : '',
       isCounted(limits) ? '1' : '0',
     ])
-    const tokens = used.tokens ?? (how === 'settle' ? wish?.amount.tokens : 0)
-    const microdollars = used.microdollars ?? (how === 'settle' ? wish?.amount.microdollars : 0)
-    const amount = [String(tokens ?? ''), String(microdollars ?? '')]
-    const rest = [String(settledMs), String(dayOf(takenAt)), String(untilTomorrow(this.#now()))]
-    const args = [stream, ...amount, how, ...rest, ...accounts]
+    const { tokens = '', microdollars = '' } = { ...wish?.amount, ...used }
+    const times = [settledMs, dayOf(takenAt), untilTomorrow(this.#now())]
+    const args = [stream, tokens, microdollars, how, ...times, ...accounts].map(String)
     await this.#options.link.send((client) => client.settleLimits([this.#keys.stream(stream)], args))
     this.#entries.delete(stream)
   }
@@ -205,20 +241,10 @@ export class RedisAccounts implements Accounts {
     const args = [mode, ...times, stream, String(amount.tokens), String(amount.microdollars)]
     for (const { account, limits } of parties) {
       names.push(...this.#keys.account(account))
-      const { requests_per_minute, concurrent_streams, tokens_per_day, usd_per_day } = limits
-      const maxMicrodollars = usd_per_day === undefined ? undefined : usd_per_day * 1e6
-      const all = [requests_per_minute, concurrent_streams, tokens_per_day, maxMicrodollars]
-      args.push(...all.map((each) => String(each ?? '')))
+      args.push(...limitArgs(limits))
     }
     const reply = await this.#options.link.send((client) => client.takeLimits(names, args))
-    const [party, limit, reserved, waitMs, replicas, ...rest] = reply
-    this.#replicas = Math.max(this.#options.leastReplicas, Number(replicas))
-    const used = parties.map((_, n) => {
-      const [refillMs = 0, streams = 0, tokens = 0, microdollars = 0] = rest.slice(4 * n, 4 * n + 4).map(Number)
-      return { refillMs, streams, tokens, microdollars }
-    })
-    if (Number(party) === 0) return { refusal: undefined, used }
-    const refusal = { party: Number(party) - 1, limit: limit as LimitName }
-    return { refusal: { ...refusal, reserved: Number(reserved) === 1, waitMs: Number(waitMs) }, used }
+    this.#replicas = Math.max(this.#options.leastReplicas, Number(reply[4]))
+    return { refusal: refusalIn(reply), used: usedIn(reply, parties.length) }
   }
 }

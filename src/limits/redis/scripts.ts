@@ -3,22 +3,26 @@ import { script } from '../../redis/script.ts'
 
 /**
  * An account is two keys: a hash (`full`: when all requests of a minute are there again; `day`, and of that day `tokens`,
- * `micro` and how much of both is reserved only, `rtokens` and `rmicro`; `r:<stream>`: `<day> <tokens> <micro>` that a
- * stream has reserved) and a sorted set of the streams that are running, by when they are taken for ended. A stream has
- * a key that names its accounts, so that any replica can settle it, and says for a while that it has been settled.
+ * `micro` and how much of both is reserved only, `rtokens` and `rmicro`; `r:<stream>`: `<day> <tokens> <micro> <rtokens>
+ * <rmicro>` that a stream has taken, and reserved only) and a sorted set of the streams that are running, by when they are
+ * taken for ended. A stream has a key that names its accounts with their tokens and microdollars of a day, so that any
+ * replica can go on with it and settle it, and says for a while that it has been settled.
  */
 
-/** Common to both: takes what a stream has reserved off an account, if it has not been yet. */
+/** Common to all: takes what a stream has reserved off an account, if it has not been yet. */
 const release = `
 local function release(account, id)
   local reserved = redis.call('HGET', account, 'r:' .. id)
   if not reserved then return nil end
   redis.call('HDEL', account, 'r:' .. id)
-  local day, tokens, micro = string.match(reserved, '^(%S+) (%S+) (%S+)$')
+  local day, tokens, micro, rtokens, rmicro = string.match(reserved, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
   if redis.call('HGET', account, 'day') ~= day then return nil end
-  redis.call('HINCRBY', account, 'rtokens', 0 - tokens)
-  redis.call('HINCRBY', account, 'rmicro', 0 - micro)
-  return tokens, micro
+  redis.call('HINCRBY', account, 'rtokens', 0 - rtokens)
+  redis.call('HINCRBY', account, 'rmicro', 0 - rmicro)
+  return tokens, micro, day
+end
+local function add(account, field, amount)
+  return redis.call('HINCRBY', account, field, string.format('%.0f', amount))
 end
 local function outlive(key, ms)
   if redis.call('PTTL', key) < ms then redis.call('PEXPIRE', key, math.ceil(ms)) end
@@ -30,7 +34,7 @@ end
  * repeated), or nothing (`look`). What a stream had reserved that nobody has ended in time is spent.
  * `KEYS`: replicas, the stream's key, then hash and set of each account. `ARGV`: mode, now, day, until tomorrow, when the
  * stream is taken for ended, stream, tokens, microdollars, then requests a minute, streams, tokens and microdollars of
- * each account; empty for no limit.
+ * each account; `-` for no limit.
  * @returns the account that has not enough, counted from 1, or 0; its limit; whether it is reserved only; until it may be
  * different; how many replicas there are; then of each account: until it is full, streams, tokens, microdollars
  */
@@ -71,10 +75,15 @@ for n = 1, (#KEYS - 2) / 2 do
     end
   end
 end
+local accounts = {}
+for n = 1, #states do
+  local at = 4 + 4 * n
+  accounts[n] = table.concat({KEYS[2 * n + 1], KEYS[2 * n + 2], ARGV[at + 3], ARGV[at + 4]}, ' ')
+end
 local takes = not refusal and mode ~= 'look'
 if mode == 'force' and redis.call('EXISTS', KEYS[2]) == 1 then takes = false end
 if takes and id ~= '' then
-  redis.call('SET', KEYS[2], table.concat(KEYS, ' ', 3), 'PX', ends - now + 60000)
+  redis.call('SET', KEYS[2], table.concat(accounts, ' '), 'PX', ends - now + 60000)
 end
 for n, s in ipairs(states) do
   local account, live = KEYS[2 * n + 1], KEYS[2 * n + 2]
@@ -97,7 +106,7 @@ for n, s in ipairs(states) do
       s.micro = redis.call('HINCRBY', account, 'micro', micro)
       redis.call('HINCRBY', account, 'rtokens', tokens)
       redis.call('HINCRBY', account, 'rmicro', micro)
-      redis.call('HSET', account, 'r:' .. id, s.day .. ' ' .. ARGV[7] .. ' ' .. ARGV[8])
+      redis.call('HSET', account, 'r:' .. id, table.concat({s.day, ARGV[7], ARGV[8], ARGV[7], ARGV[8]}, ' '))
       ttl = math.max(ttl, rest)
     end
   end
@@ -115,6 +124,51 @@ return reply
 `
 
 /**
+ * Puts what a stream has used in the place of what it has taken, and takes more if all its accounts have something of the
+ * day left, or it needs no more than it had.
+ * `KEYS`: the stream's key. `ARGV`: stream, day, until tomorrow, tokens and microdollars used (empty: as taken), tokens and
+ * microdollars wished for.
+ * @returns the account that has not enough, counted from 1, or 0; its limit; whether it is reserved only; until it may be
+ * different. Nothing for a stream that is not known
+ */
+const takeMoreScript = `${release}
+local id, today, rest, tokens, micro = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[6]), tonumber(ARGV[7])
+local known = redis.call('GET', KEYS[1])
+if not known or known == 'settled' then return {} end
+local refusal
+local n, states = 0, {}
+for account, maxtokens, maxmicro in string.gmatch(known, '(%S+) %S+ (%S+) (%S+)') do
+  n = n + 1
+  local taken, takenMicro, day = release(account, id)
+  if taken then
+    local used, usedMicro = tonumber(ARGV[4]) or tonumber(taken), tonumber(ARGV[5]) or tonumber(takenMicro)
+    local all, allMicro = add(account, 'tokens', used - taken), add(account, 'micro', usedMicro - takenMicro)
+    local reserved = redis.call('HMGET', account, 'rtokens', 'rmicro')
+    local covered = used + tokens <= tonumber(taken) and usedMicro + micro <= tonumber(takenMicro)
+    -- What began on another day was that day's.
+    if not covered and not refusal and tonumber(day) >= today then
+      if all >= (tonumber(maxtokens) or math.huge) then
+        refusal = {n, 'tokens_per_day', all - reserved[1] < tonumber(maxtokens) and 1 or 0, rest}
+      elseif allMicro >= (tonumber(maxmicro) or math.huge) then
+        refusal = {n, 'usd_per_day', allMicro - reserved[2] < tonumber(maxmicro) and 1 or 0, rest}
+      end
+    end
+    states[#states + 1] = {account = account, day = day, used = used, usedMicro = usedMicro}
+  end
+end
+if refusal then tokens, micro = 0, 0 end
+for _, s in ipairs(states) do
+  add(s.account, 'tokens', tokens)
+  add(s.account, 'micro', micro)
+  add(s.account, 'rtokens', tokens)
+  add(s.account, 'rmicro', micro)
+  local all = string.format('%s %.0f %.0f %.0f %.0f', s.day, s.used + tokens, s.usedMicro + micro, tokens, micro)
+  redis.call('HSET', s.account, 'r:' .. id, all)
+end
+return refusal or {0}
+`
+
+/**
  * Ends a stream's reservation, once. A stream that was let in while Redis was away has none, and is added.
  * `KEYS`: the stream's key. `ARGV`: stream, tokens, microdollars (empty: as reserved), `settle` or `give back`, how long to
  * remember, day, until tomorrow; then of each account, as its replica knows it, the two keys, milliseconds for a request
@@ -127,12 +181,12 @@ if known == 'settled' then return 0 end
 if known then
   local names = {}
   for name in string.gmatch(known, '%S+') do names[#names + 1] = name end
-  for n = 1, #names, 2 do
+  for n = 1, #names, 4 do
     local reserved, reservedMicro = release(names[n], id)
     redis.call('ZREM', names[n + 1], id)
     if reserved then
-      redis.call('HINCRBY', names[n], 'tokens', string.format('%.0f', tonumber(tokens ~= '' and tokens or reserved) - reserved))
-      redis.call('HINCRBY', names[n], 'micro', string.format('%.0f', tonumber(micro ~= '' and micro or reservedMicro) - reservedMicro))
+      add(names[n], 'tokens', (tonumber(tokens) or reserved) - reserved)
+      add(names[n], 'micro', (tonumber(micro) or reservedMicro) - reservedMicro)
     end
   end
 end
@@ -160,6 +214,7 @@ return 1
 
 export const limitScripts = {
   takeLimits: script<string[]>(takeScript),
+  takeMoreLimits: script<(number | string)[]>(takeMoreScript),
   settleLimits: script<number>(settleScript),
 }
 

@@ -59,6 +59,23 @@ describe('a replica that dies', () => {
   })
 })
 
+it('a replica goes on with the reservation of another by the same limits, and what that one still says is counted once', async () => {
+  const [account, limits] = [newName(), { concurrent_streams: 1, tokens_per_day: 100, usd_per_day: 1 }]
+  const [slow, other] = [await replica(), await replica()]
+  const { stream, ...rest } = wish(account, limits, 90, 9)
+  await slow.accounts.take({ stream, ...rest })
+  expect(await other.accounts.takeMore({ stream, used: amount(40, 4), amount: amount(70, 7) })).toBeUndefined()
+  expect(await usedBy(slow, account, limits)).toMatchObject({ tokens: 110, microdollars: 11, streams: 1 })
+  expect(await slow.accounts.takeMore({ stream, used: amount(40, 4), amount: amount(70, 7) })).toBeUndefined()
+  slow.accounts.leave(stream)
+  expect(await usedBy(other, account, limits)).toMatchObject({ tokens: 110, microdollars: 11, streams: 1 })
+  const refusal = await other.accounts.takeMore({ stream, used: amount(105, 10), amount: amount(70, 7) })
+  expect(refusal).toMatchObject({ limit: 'tokens_per_day', reserved: false })
+  other.accounts.settle(stream, amount(105, 10))
+  await eventually(async () => (await usedBy(slow, account, limits))?.streams === 0)
+  expect(await usedBy(slow, account, limits)).toMatchObject({ tokens: 105, microdollars: 10 })
+})
+
 it('a replica that has lost a stream to another leaves it to that one', async () => {
   const [account, limits] = [newName(), { concurrent_streams: 1, tokens_per_day: 100 }]
   const [slow, other] = [await replica(), await replica()]
@@ -120,6 +137,31 @@ describe('while Redis is away', () => {
     expect(await usedBy(other, account, limits)).toMatchObject(sums)
     const elsewhere = spent.parties[0]?.account ?? ''
     await eventually(async () => (await usedBy(other, elsewhere, limits))?.tokens === 30, 8_000)
+  })
+
+  it('next calls are let through by the same share, and Redis hears what they have used', async () => {
+    const [account, elsewhere, limits] = [newName(), newName(), { tokens_per_day: 1_000 }]
+    const [one, other] = [await replica({ share: 0.25 }), await replica()]
+    const [before, meanwhile] = [wish(account, limits, 100), wish(elsewhere, limits, 50)]
+    await one.accounts.take(before)
+    await redis.kill()
+    await eventually(() => one.link.upSince === undefined)
+    const more = (stream: string, used: number, next: number) =>
+      one.accounts.takeMore({ stream, used: amount(used), amount: amount(next) })
+    // The 100 that it had, and a quarter of 900.
+    expect(await more(before.stream, 50, 200)).toBeUndefined()
+    expect(await more(before.stream, 324, 200)).toBeUndefined()
+    expect(await more(before.stream, 325, 200)).toMatchObject({ limit: 'tokens_per_day', reserved: false })
+    await one.accounts.take(meanwhile)
+    expect(await more(meanwhile.stream, 20, 60)).toBeUndefined()
+    await redis.start()
+    await eventually(async () => (await usedBy(other, elsewhere, limits))?.tokens === 80, 8_000)
+    expect(await more(meanwhile.stream, 90, 5)).toBeUndefined()
+    one.accounts.settle(before.stream, amount(325))
+    one.accounts.settle(meanwhile.stream, amount(92))
+    await eventually(async () => (await usedBy(other, account, limits))?.streams === 0, 8_000)
+    expect(await usedBy(other, account, limits)).toMatchObject({ tokens: 325 })
+    await eventually(async () => (await usedBy(other, elsewhere, limits))?.tokens === 92, 8_000)
   })
 
   it('streams and requests are shared as well, one of each at least, or as the settings say', async () => {
