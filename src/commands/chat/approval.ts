@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import { isObject } from '../../core/turns.ts'
+import { isObject } from '../../core/object.ts'
 import { complain } from '../command.ts'
 import type { AskForConsent, WaitingCall } from './consent.ts'
 import type { Decision } from './decision.ts'
