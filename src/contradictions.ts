@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isLoopbackAddress } from './core/address.ts'
 import { modelsIn, toolsIn } from './core/caps.ts'
 import type { Format } from './core/format.ts'
 import type { PresetSettings } from './core/preset.ts'
@@ -129,5 +129,5 @@ function priceless({ access, upstream, presets }: Settings): string[] {
 }
 
 export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'))
+  return host === 'localhost' || isLoopbackAddress(host)
 }

@@ -6,6 +6,7 @@ import { ticketSettings } from './access/tickets.ts'
 import { limitsSchema } from './core/caller.ts'
 import { capSettings, fieldName } from './core/caps.ts'
 import { list as listOf } from './core/list.ts'
+import { milliseconds } from './core/milliseconds.ts'
 import type { Policy } from './core/policy.ts'
 import { presetFrom, presetName, presetSchema } from './core/preset.ts'
 import { disconnectPolicies, maxTokens, modelName, modelPattern } from './core/request.ts'
@@ -19,12 +20,6 @@ import { toolSettings } from './tools/settings.ts'
  * Every setting, its default and its limits. A commented copy of the defaults is `config/sluice.yaml`; the reference in
  * `docs/configuration.md` is generated from that file.
  */
-const milliseconds = (standard: number, least = 1) =>
-  z
-    .int()
-    .min(least)
-    .max(2 ** 31 - 1)
-    .default(standard)
 const bytes = (standard: number) =>
   z
     .int()

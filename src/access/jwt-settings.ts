@@ -1,5 +1,5 @@
-import { isIP } from 'node:net'
 import { z } from 'zod'
+import { isLoopbackAddress } from '../core/address.ts'
 import { list } from '../core/list.ts'
 
 const asymmetric = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const
@@ -57,7 +57,6 @@ export function algorithmsOf({ algorithms, secret_file }: JwtSettings): readonly
 function isPrivateWay(text: string): boolean {
   if (!URL.canParse(text)) return true
   const { protocol, hostname } = new URL(text)
-  const isLocal =
-    hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'))
+  const isLocal = hostname === 'localhost' || hostname === '[::1]' || isLoopbackAddress(hostname)
   return protocol === 'https:' || isLocal
 }

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import type { Block } from './blocks.ts'
 import { SluiceError, sanitize } from './errors.ts'
+import { isObject } from './object.ts'
 import { matchesModel, maxTokens, messageFields } from './request.ts'
-import { blocksIn, firstForeign, isObject } from './turns.ts'
+import { blocksIn, firstForeign } from './turns.ts'
 
 /** How much one request of a client's may ask for; what is not there is not limited. */
 export interface Caps {

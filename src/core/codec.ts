@@ -1,5 +1,6 @@
 import { Delta, type DeltaKind, deltaShapes, escapeJson, perBlock } from './delta.ts'
 import type { ClaudeEvent, LogEvent, PingEvent, UnknownEvent } from './events.ts'
+import { isObject } from './object.ts'
 
 /** Claude's own report of a failure inside a stream, `event: error` on the wire. */
 export interface WireError {
@@ -14,10 +15,6 @@ export type WireEvent = ClaudeEvent | Delta | UnknownEvent | PingEvent | WireErr
 export class MalformedEvent extends Error {}
 
 type Fields = Record<string, unknown>
-
-function isObject(value: unknown): value is Fields {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
 
 function isTyped(value: unknown): value is Fields & { type: string } {
   return isObject(value) && typeof value['type'] === 'string'

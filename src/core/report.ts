@@ -61,21 +61,16 @@ export interface AttemptReport {
 export interface LiveRun {
   readonly stream: string
   readonly principal: string
-  readonly requestId: string
   readonly model: string
-  readonly requestedModel: string
   readonly preset: string | undefined
   /** Before it is sent, sent, without content yet, with content, and told to end. */
   readonly state: 'waiting' | 'sent' | 'opened' | 'streaming' | 'ending'
-  readonly createdAt: Date
   readonly ageMs: number
   readonly ttftMs: number | null
   /** An estimate, until Claude has given its count. */
   readonly outputTokens: number
   /** Here and, with Redis, elsewhere. */
   readonly readers: number
-  readonly attempts: number
   /** Continuations after content. */
   readonly recoveries: number
-  readonly upstreamBytes: number
 }

@@ -1,4 +1,5 @@
 import type { Block } from './blocks.ts'
+import { isObject } from './object.ts'
 
 /** What the messages of a request may hold beside what is said. */
 export interface OpenDoors {
@@ -65,8 +66,4 @@ function innerBlocks(block: Record<string, unknown>): unknown[] | undefined {
 
 function listOf(value: unknown): unknown[] | undefined {
   return Array.isArray(value) ? value : undefined
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -1,3 +1,5 @@
+import { isObject } from './object.ts'
+
 /**
  * Token counts as Claude reports them, cumulative over one message. Fields Claude adds later pass through.
  * @see https://platform.claude.com/docs/en/api/messages-streaming (message_start, message_delta)
@@ -31,14 +33,10 @@ function addCounts(earlier: object, later: object): object {
   for (const [field, value] of Object.entries(later)) {
     const before = sum[field]
     if (typeof value === 'number' && typeof before === 'number') sum[field] = before + value
-    else if (isCounts(value) && isCounts(before)) sum[field] = addCounts(before, value)
+    else if (isObject(value) && isObject(before)) sum[field] = addCounts(before, value)
     else sum[field] = value ?? before
   }
   return sum
-}
-
-function isCounts(value: unknown): value is object {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /**

@@ -5,8 +5,8 @@ import { request as requestHttps } from 'node:https'
 import { isIP } from 'node:net'
 import { type Duplex, pipeline, type Readable } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
-import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
 import { createParser } from 'eventsource-parser'
+import { decoderOf } from '../core/decoders.ts'
 import type { SelfTestFrame } from '../core/self-test.ts'
 import type { Arrival, Observed } from './observation.ts'
 
@@ -127,13 +127,6 @@ function flat(headers: object): Record<string, string> {
   return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]))
 }
 
-const decoders: Record<string, () => Duplex> = {
-  gzip: createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
-  zstd: createZstdDecompress,
-}
-
 /** Reads a self-test stream to its end, and notes when what came. */
 export async function observe(
   target: Target,
@@ -149,8 +142,8 @@ export async function observe(
   })
   const answer = await ask(target, 'GET', `/self-test?${search}`, { accept: 'text/event-stream', ...headers })
   const facts = { id, status: answer.status, http: answer.http, headers: answer.headers }
-  const decode = decoders[answer.headers['content-encoding'] ?? '']
-  const plain = decode ? decoded(answer.body, decode()) : answer.body
+  const decoder = decoderOf(answer.headers['content-encoding'])
+  const plain = decoder ? decoded(answer.body, decoder) : answer.body
   if (answer.status !== 200 || !answer.headers['content-type']?.startsWith('text/event-stream')) {
     return { ...facts, arrivals: [], end: 'cut', endAt: since(), body: await beginningOf(plain) }
   }

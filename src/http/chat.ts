@@ -1,15 +1,13 @@
 import type { FastifyInstance } from 'fastify'
-import { requestReader } from '../core/request.ts'
 import { aiSdk } from '../formats/ai-sdk.ts'
 import { chatReader, isChatBody } from '../formats/ai-sdk-request.ts'
-import { formats } from '../formats/registry.ts'
 import type { Streams } from '../run/streams.ts'
 import { mayRead } from './access.ts'
 import type { Attacher } from './attach.ts'
 import { takeBody } from './body.ts'
 import type { Intake } from './intake.ts'
 import { type StreamRoutesOptions, streamPost, takingTickets } from './streams.ts'
-import { chosenBy, viewOf } from './view.ts'
+import { chosenBy, streamReader, viewOf } from './view.ts'
 
 /** `/api/chat`: where the AI SDK's `useChat` goes by itself; it takes the bodies of `/stream` too. */
 export function chatRoutes(
@@ -20,8 +18,7 @@ export function chatRoutes(
   options: StreamRoutesOptions,
 ): void {
   const post = streamPost(intake, attacher, options)
-  const reader = requestReader(Object.keys(formats))
-  const read = chatReader(reader.fromBody)
+  const read = chatReader(streamReader.fromBody)
 
   app.post('/api/chat', async (request, reply) => {
     if (!isChatBody(request.body)) return post(request, reply)
@@ -45,7 +42,7 @@ export function chatRoutes(
   app.get<{ Params: { id: string } }>('/api/chat/:id/stream', takingTickets, async (request, reply) => {
     const log = await streams.findLive(request.params.id, request.caller.principal)
     if (!log || !(await mayRead(request, log.id))) return reply.code(204).header('cache-control', 'no-store').send()
-    const { smooth } = reader.attachment(request.query)
+    const { smooth } = streamReader.attachment(request.query)
     return attacher.attach(request, reply, log, { format: aiSdk, smooth })
   })
 }

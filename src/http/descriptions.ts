@@ -1,20 +1,20 @@
 import { z } from 'zod'
-import { idempotencyKey, requestReader } from '../core/request.ts'
+import { idempotencyKey } from '../core/request.ts'
 import { runAgentInput } from '../formats/ag-ui-request.ts'
 import { chatBody } from '../formats/ai-sdk-request.ts'
 import { chatCompletionBody } from '../formats/openai-request.ts'
-import { formats } from '../formats/registry.ts'
 import { countBody, messagesBody } from './anthropic.ts'
 import type { RouteDescription } from './openapi.ts'
 import { selfTestQuery } from './self-test.ts'
 import { ticketBody } from './tickets.ts'
 import { decisionBody } from './tools.ts'
+import { streamReader } from './view.ts'
 
 const streamOrJson = { 200: 'text/event-stream', 201: 'application/json' } as const
 const eventStream = { 200: 'text/event-stream' } as const
 const json = { 200: 'application/json' } as const
 
-const { schemas } = requestReader(Object.keys(formats))
+const { schemas } = streamReader
 
 /** Makes a request safe to send again. */
 const keyed = z.object({ 'idempotency-key': idempotencyKey.optional() })

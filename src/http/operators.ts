@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { isIPv4 } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import type { Guesses } from '../access/guesses.ts'
+import { isLoopbackAddress } from '../core/address.ts'
 import { SluiceError } from '../core/errors.ts'
 import { bearerTokenOf } from './headers.ts'
 import { hostOf } from './origin.ts'
@@ -40,7 +40,7 @@ export class Operators {
 
 function admitThisMachine({ raw }: FastifyRequest): void {
   const { headers, socket } = raw
-  const isNear = isLoopbackAddress(socket.remoteAddress) && isLoopbackName(hostOf(raw))
+  const isNear = isOwnAddress(socket.remoteAddress) && isOwnName(hostOf(raw))
   if (!isNear || forwarding.some((name) => headers[name] !== undefined)) throw new SluiceError('route_not_found')
 }
 
@@ -48,12 +48,11 @@ function hashOf(token: string): Buffer {
   return createHash('sha256').update(token).digest()
 }
 
-function isLoopbackAddress(address = ''): boolean {
-  const bare = address.replace(/^::ffff:/, '')
-  return bare === '::1' || (isIPv4(bare) && bare.startsWith('127.'))
+function isOwnAddress(address = ''): boolean {
+  return isLoopbackAddress(address.replace(/^::ffff:/, ''))
 }
 
-function isLoopbackName(host: string): boolean {
+function isOwnName(host: string): boolean {
   const name = host.replace(/:\d+$/, '')
-  return name === 'localhost' || name === '[::1]' || isLoopbackAddress(name)
+  return name === 'localhost' || name === '[::1]' || isOwnAddress(name)
 }

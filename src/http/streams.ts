@@ -4,8 +4,7 @@ import { SluiceError } from '../core/errors.ts'
 import { snapshot } from '../core/message.ts'
 import type { StreamLog } from '../core/ports.ts'
 import { newStreamId, parsePosition } from '../core/position.ts'
-import { type DisconnectPolicy, requestReader } from '../core/request.ts'
-import { formats } from '../formats/registry.ts'
+import type { DisconnectPolicy } from '../core/request.ts'
 import type { Begun, Streams } from '../run/streams.ts'
 import { mayRead } from './access.ts'
 import type { Attacher, View } from './attach.ts'
@@ -13,7 +12,7 @@ import { takeBody } from './body.ts'
 import { headerOf, keyOf } from './headers.ts'
 import type { Intake } from './intake.ts'
 import { checkPosition, requestedPosition } from './position.ts'
-import { chosenBy, viewOf } from './view.ts'
+import { chosenBy, streamReader, viewOf } from './view.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -34,7 +33,6 @@ export function streamRoutes(
   attacher: Attacher,
   options: StreamRoutesOptions,
 ): void {
-  const read = requestReader(Object.keys(formats))
   app.decorate('misses', new Guesses(() => {}, undefined, maxMisses))
 
   app.get('/stream', takingTickets, async (request, reply) => {
@@ -44,10 +42,10 @@ export function streamRoutes(
       if (!position) throw new SluiceError('invalid_position')
       const { format, smooth, preset } = request.query as Record<string, unknown>
       const delivery = intake.deliveryOf(request, typeof preset === 'string' ? preset : undefined)
-      const view = viewOf(chosenBy(read.attachment({ format, smooth }), delivery))
+      const view = viewOf(chosenBy(streamReader.attachment({ format, smooth }), delivery))
       return resume(request, reply, position.stream, view, () => position.n)
     }
-    const { message, options: chosen } = read.fromQuery(request.query)
+    const { message, options: chosen } = streamReader.fromQuery(request.query)
     const permitted = intake.permit(request, { message, preset: chosen.preset })
     const { delivery } = permitted
     const view = viewOf(chosenBy(chosen, delivery))
@@ -67,7 +65,7 @@ export function streamRoutes(
 
   app.get<{ Params: { id: string } }>('/streams/:id', takingTickets, async (request, reply) => {
     const { id } = request.params
-    const { after, ...chosen } = read.attachment(request.query)
+    const { after, ...chosen } = streamReader.attachment(request.query)
     if (wantsJson(request))
       return reply.header('cache-control', 'no-store').send(await describe(await knownStream(streams, request, id)))
     const position = () => requestedPosition(headerOf(request, 'last-event-id'), after, id)
@@ -151,10 +149,8 @@ export async function knownStream(streams: Streams, request: FastifyRequest, id:
 
 /** The handler of a POST that starts a stream, which `/api/chat` shares. */
 export function streamPost(intake: Intake, attacher: Attacher, options: StreamRoutesOptions) {
-  const read = requestReader(Object.keys(formats))
-
   return async function post(request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
-    const { message, options: chosen } = read.fromBody(takeBody(request))
+    const { message, options: chosen } = streamReader.fromBody(takeBody(request))
     const permitted = intake.permit(request, { message, preset: chosen.preset })
     const { delivery } = permitted
     const { format, smooth } = chosenBy(chosen, delivery)

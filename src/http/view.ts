@@ -1,11 +1,14 @@
 import { SluiceError } from '../core/errors.ts'
 import type { Format } from '../core/format.ts'
 import type { Delivery } from '../core/preset.ts'
-import type { StreamOptions } from '../core/request.ts'
+import { requestReader, type StreamOptions } from '../core/request.ts'
 import { type FormatName, formats } from '../formats/registry.ts'
 import type { View } from './attach.ts'
 
 export type ViewOptions = Pick<StreamOptions, 'format' | 'smooth'>
+
+/** Reads requests for streams in any of the formats. */
+export const streamReader = requestReader(Object.keys(formats))
 
 /** What the client has chosen, and of what he has not what his preset says as far as it goes together with it. */
 export function chosenBy({ format, smooth }: ViewOptions, delivery: Delivery): ViewOptions {

@@ -1,7 +1,7 @@
 import { modelsIn, toolsIn } from '../core/caps.ts'
 import { SluiceError } from '../core/errors.ts'
+import { isObject } from '../core/object.ts'
 import type { MessageRequest } from '../core/request.ts'
-import { isObject } from '../core/turns.ts'
 import type { Price } from '../core/usage.ts'
 
 /**

@@ -5,7 +5,7 @@ export interface Mark {
   readonly label: string
 }
 
-export interface Gap {
+interface Gap {
   readonly from: number
   readonly to: number
 }

@@ -1,6 +1,7 @@
 import type { Bucket } from '../core/history.ts'
-import { duration, ticks } from './chart.ts'
+import { duration } from './chart.ts'
 import { h, svg } from './dom.ts'
+import { rules } from './rules.ts'
 
 const width = 360
 const height = 120
@@ -90,16 +91,7 @@ function draw({ title, least, lines, unit }: Chart, buckets: readonly Bucket[]):
     svg(
       'svg',
       { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${title} over the last hour; now ${last}` },
-      ...ticks(most, 3).flatMap((value) => [
-        svg('line', {
-          class: 'rule',
-          x1: String(edge.left),
-          x2: String(width - edge.right),
-          y1: y(value).toFixed(1),
-          y2: y(value).toFixed(1),
-        }),
-        svg('text', { x: String(edge.left - 6), y: (y(value) + 3.5).toFixed(1), 'text-anchor': 'end' }, unit(value)),
-      ]),
+      ...rules(most, { left: edge.left, right: width - edge.right, y }, unit),
       svg('text', { x: String(edge.left), y: String(height - 4) }, `${Math.round(span / 60_000)} min ago`),
       svg('text', { x: String(width - edge.right), y: String(height - 4), 'text-anchor': 'end' }, 'now'),
       ...lines.flatMap(({ of }, n) =>

@@ -1,5 +1,6 @@
 import { duration, type Mark, type Series, ticks } from './chart.ts'
 import { h, painter, svg } from './dom.ts'
+import { rules } from './rules.ts'
 
 const width = 420
 const height = 150
@@ -36,16 +37,7 @@ export class PlotView {
     const [first] = points
     this.#drawing.setAttribute('aria-label', describe(series))
     this.#drawing.replaceChildren(
-      ...ticks(most, 3).flatMap((total) => [
-        svg('line', {
-          class: 'grid',
-          x1: String(edge.left),
-          x2: String(width - edge.right),
-          y1: y(total).toFixed(1),
-          y2: y(total).toFixed(1),
-        }),
-        svg('text', { x: String(edge.left - 6), y: (y(total) + 3.5).toFixed(1), 'text-anchor': 'end' }, String(total)),
-      ]),
+      ...rules(most, { left: edge.left, right: width - edge.right, y }, String),
       ...ticks(lastAt, 4).map((at) =>
         svg(
           'text',

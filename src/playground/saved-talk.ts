@@ -3,7 +3,7 @@ import type { Turn } from '../client/stream.ts'
 const name = 'sluice.talk'
 
 /** A conversation and the stream under way in it, as this tab keeps it over a reload. */
-export interface SavedTalk {
+interface SavedTalk {
   readonly turns: readonly Turn[]
   readonly stream?: string | undefined
 }

@@ -10,7 +10,7 @@ export interface Asking {
 }
 
 export const snippetKinds = ['curl', 'fetch', 'EventSource', 'Anthropic SDK', 'OpenAI SDK'] as const
-export type SnippetKind = (typeof snippetKinds)[number]
+type SnippetKind = (typeof snippetKinds)[number]
 
 /** A program that sends the request. */
 export function snippet(kind: SnippetKind, asking: Asking): string {
@@ -73,7 +73,7 @@ for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta?.
 }
 
 /** Within single quotes a shell takes everything as it is, but for the quote itself. */
-export function shellQuoted(text: string): string {
+function shellQuoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`
 }
 

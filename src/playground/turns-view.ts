@@ -36,7 +36,7 @@ const ideas: readonly {
   },
 ]
 
-export interface TurnsHooks {
+interface TurnsHooks {
   readonly isSimulated: () => boolean
   readonly onIdea: (prompt: string, model: string | undefined) => void
   readonly onRetry: () => void

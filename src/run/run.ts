@@ -199,26 +199,20 @@ export class Run implements OwnerSignals, Swept, AnswerSignals {
 
   /** What it has come to by now. */
   describe(now: number): LiveRun {
-    const { requestId, request, preset } = this.#options
-    const { attempt, current, upstreamBytes } = this.#answer
-    const { id, principal, createdAt } = this.log
+    const { attempt, current } = this.#answer
+    const { id, principal } = this.log
     const { ttft_ms, duration_ms } = this.#ledger.timing(now)
     return {
       stream: id,
       principal,
-      requestId,
       model: attempt.model,
-      requestedModel: request.model,
-      preset,
+      preset: this.#options.preset,
       state: this.ending ? 'ending' : (current?.phase ?? 'waiting'),
-      createdAt,
       ageMs: duration_ms,
       ttftMs: ttft_ms,
       outputTokens: this.#ledger.usage().output_tokens,
       readers: this.#readers,
-      attempts: attempt.number,
       recoveries: attempt.continuations,
-      upstreamBytes,
     }
   }
 

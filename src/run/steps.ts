@@ -8,6 +8,7 @@ import {
   type ToolResultEvent,
 } from '../core/events.ts'
 import { snapshot } from '../core/message.ts'
+import { isObject } from '../core/object.ts'
 import type { MessageRequest } from '../core/request.ts'
 import type { ToolCall } from '../core/tools.ts'
 import { isBlank } from './partial.ts'
@@ -80,8 +81,7 @@ function endOf(
 }
 
 function toCall({ id, name, input }: Block): ServerCall {
-  const usable = typeof input === 'object' && input !== null && !Array.isArray(input)
-  return { id: String(id), name: String(name), input: usable ? (input as ToolCall['input']) : undefined }
+  return { id: String(id), name: String(name), input: isObject(input) ? input : undefined }
 }
 
 function byId<T extends ToolEvent['type']>(events: readonly LogEvent[], type: T) {

@@ -4,18 +4,11 @@ import type { IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import type { Transform } from 'node:stream'
 import { finished } from 'node:stream/promises'
-import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
+import { decoderOf } from '../core/decoders.ts'
 import { Tape, type TapeEnd, type TapeHead } from './tape.ts'
 
 /** What waits for a slow disk before the recording is given up: the stream itself never waits for it. */
 const maxWaitingBytes = 16 * 1024 * 1024
-
-const decoders: Readonly<Record<string, () => Transform>> = {
-  gzip: createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
-  zstd: createZstdDecompress,
-}
 
 /** What became of a recording. */
 export interface Recorded {
@@ -48,7 +41,7 @@ export class RecordingFile {
     this.#file.on('error', (error) => this.#giveUp(error.message))
     const encoding = headers['content-encoding'] ?? 'identity'
     if (encoding === 'identity') return
-    this.#decoder = decoders[encoding]?.()
+    this.#decoder = decoderOf(encoding)
     if (!this.#decoder) this.#giveUp(`it is encoded as ${JSON.stringify(encoding)}`)
     this.#decoder?.on('data', (bytes: Buffer) => this.#write(bytes))
     this.#decoder?.on('error', (error) => this.#giveUp(error.message))

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { sanitize } from '../core/errors.ts'
+import { isObject } from '../core/object.ts'
 import type { ToolOutcome } from '../core/tools.ts'
-import { isObject } from '../core/turns.ts'
 import { type ContentBlock, cappedContent, imageBlock, textBlock, textOf } from './content.ts'
 import { ToolFailure } from './failures.ts'
 import type { SchemaCheck } from './schema.ts'

@@ -1,12 +1,6 @@
 import { z } from 'zod'
+import { milliseconds } from '../core/milliseconds.ts'
 import { addressCheck, parseRange } from './addresses.ts'
-
-const milliseconds = (standard: number) =>
-  z
-    .int()
-    .min(10)
-    .max(2 ** 31 - 1)
-    .default(standard)
 
 /** What Claude takes as a name of a tool. */
 const offeredPattern = /^[a-zA-Z0-9_-]{1,128}$/
@@ -40,7 +34,7 @@ const jsonSchema = z.looseObject({ type: z.literal('object') })
 
 /** How every kind is limited. */
 const limits = {
-  timeout_ms: milliseconds(10_000),
+  timeout_ms: milliseconds(10_000, 10),
   max_bytes: z
     .int()
     .min(1024)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Frame } from '../../src/client/stream.ts'
-import { plain, plainLine } from '../../src/commands/chat/plain.ts'
+import { plain, plainLine, visibleJson } from '../../src/commands/chat/plain.ts'
 import { Telling } from '../../src/commands/chat/telling.ts'
 
 describe('what Claude says', () => {
@@ -33,6 +33,23 @@ describe('what Claude says', () => {
   })
 })
 
+describe('an input that somebody has to know', () => {
+  it('is shown whole, with escapes for all that cannot be seen', () => {
+    const tricky = {
+      escape: '\u001b[2J\u009b31m',
+      turn: 'right\u202eotf.exe',
+      line: 'a\r\nb\u2028c\tü 🌊',
+      hidden: 'a\u200bb\u{e0041}c\ufeff\ud800',
+      'na\u007fme': [1, null],
+    }
+    expect(visibleJson(tricky)).toBe(
+      String.raw`{"escape":"\u001b[2J\u009b31m","turn":"right\u202eotf.exe","line":"a\r\nb\u2028c\tü 🌊","hidden":"a\u200bb\udb40\udc41c\ufeff\ud800","na\u007fme":[1,null]}`,
+    )
+    for (const indent of [undefined, 2]) expect(JSON.parse(visibleJson(tricky, indent))).toEqual(tricky)
+    expect(visibleJson({ a: ['\n'] }, 2)).toBe('{\n  "a": [\n    "\\n"\n  ]\n}')
+  })
+})
+
 describe('an answer at a terminal', () => {
   const tell = (...frames: unknown[]) => {
     const telling = new Telling()
@@ -52,6 +69,8 @@ describe('an answer at a terminal', () => {
         { type: 'text', block: 1, text: 'I look ' },
         { type: 'text', block: 1, text: 'it up.' },
         { type: 'tool_call', block: 2, id: 't', name: 'wea\u001b[1mther', input: { city: 'Bern' } },
+        { type: 'tool_approval', id: 't', name: 'wea\u001b[1mther', input: {}, expires_at: '' },
+        { type: 'tool_decision', id: 't', name: 'wea\u001b[1mther', decision: 'approved' },
         { type: 'tool_result', id: 't', name: 'weather', content: 'sunny\nwarm', is_error: false },
         { type: 'recovery', reason: 'upstream_overloaded', attempt: 2, mode: 'quote' },
         { type: 'text', block: 0, text: 'Sunny.' },
@@ -61,6 +80,8 @@ describe('an answer at a terminal', () => {
 
 I look it up.
 → weather {"city":"Bern"}
+(weather waits for consent)
+(weather: approved)
 ← sunny warm
 (upstream_overloaded: goes on)
 Sunny.

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { expect, it, onTestFinished } from 'vitest'
 import { eventually } from '../support/client.ts'
+import { fakeTool, said, toolboxOf } from '../support/fake-tools.ts'
 import { serve } from '../support/serve.ts'
 import { sim, startRig } from '../support/sluice.ts'
 import { atTerminal } from '../support/terminal.ts'
@@ -108,6 +109,101 @@ it('fails in a pipe with a sentence, and stops at Ctrl-C', async () => {
   expect(failed.output.stderr).toMatch(/^sluice: .* \(upstream_overloaded\)\n$/)
   expect(await away.exited).toBe(1)
   expect(away.output.stderr).toMatch(/^sluice: Nothing answers at http:\/\/127\.0\.0\.1:1 .*npm run demo.*--url/)
+})
+
+/** A conversation in which Claude calls tools that need consent. */
+async function chatWithCareful(scenario: Record<string, string | number>, env: Record<string, string> = {}) {
+  const work = ({ input }: { input: unknown }) => said(`did ${JSON.stringify(input)}`)
+  const [careful, wary] = ['careful', 'wary'].map((name) => fakeTool(name, work, { approval: 'required' }))
+  if (!careful || !wary) throw new Error('there are two of them')
+  const rig = await startRig({ env, tools: toolboxOf(careful, wary) })
+  const args = ['--url', rig.url, '--model', sim({ tool: 'careful', steps: 1, text: 2, ...scenario })]
+  const begin = async (...words: string[]) => {
+    const terminal = atTerminal([process.execPath, cli, 'chat', ...args, ...words])
+    if (words.length > 0) return terminal
+    await terminal.until('> ')
+    terminal.type('hello\r')
+    return terminal
+  }
+  return { careful, wary, rig, args, begin }
+}
+
+it('shows a call that waits, asks until it understands, and lets it run with an input that was changed', async () => {
+  const { careful, begin } = await chatWithCareful({ input: '{"to":"a\\u001b[2J\\u202eb\\u009b"}' })
+  const terminal = await begin()
+  await terminal.until(/\{\r\n {2}"to": "a\\u001b\[2J\\u202eb\\u009b"\r\n\}\r\nMay careful run.* [45]:\d\d left > $/)
+  const first = terminal.raw().length
+  await terminal.until(/4:5\d left > $/)
+  terminal.type('what?\r')
+  await terminal.until(/what\?[\s\S]*left > $/, first)
+  terminal.type('e\r')
+  await terminal.until(/Input: \{"to":"a\\u001b\[2J\\u202eb\\u009b"\}$/)
+  const edited = terminal.raw().length
+  terminal.type('\u0015[1]\r')
+  await terminal.until(/That is no JSON object[\s\S]*Input: \[1\]$/, edited)
+  terminal.type('\u0015{"to":"Ada"}\r')
+  await terminal.until(/\(careful: approved\)[\s\S]*← .*changed the input[\s\S]*> $/)
+  expect(careful.calls.map(({ input }) => input)).toEqual([{ to: 'Ada' }])
+  expect(terminal.raw()).not.toMatch(/\u001b\[2J|\u202e|\u009b/)
+  terminal.type('\u0004')
+  expect(await terminal.exited).toBe(0)
+})
+
+it('takes no yes that was typed before the question, and asks about one call after the other', async () => {
+  const { careful, wary, begin } = await chatWithCareful({ tool: 'careful,wary', text: 20, delay_ms: 20 })
+  const terminal = await begin()
+  await terminal.until('sluice')
+  terminal.type('y\r')
+  await terminal.until(/May careful run.*left > $/)
+  terminal.type('n\r')
+  await terminal.until(/May wary run.*left > $/)
+  terminal.type('e\r')
+  await terminal.until(/Input: .*\}$/)
+  // What nobody has changed is not told as a change.
+  terminal.type('\r')
+  const shown = await terminal.until(/\(wary: approved\)[\s\S]*tokens in[\s\S]*> $/)
+  expect(shown).toContain('← The user denied this call.')
+  expect(shown).toContain('← did {')
+  expect([careful.calls, wary.calls].map((calls) => calls.length)).toEqual([0, 1])
+})
+
+it('stops the answer at Ctrl-C while a call waits', async () => {
+  const { careful, rig, begin } = await chatWithCareful({})
+  const [talk, question] = await Promise.all([begin(), begin('a question')])
+  await Promise.all([talk, question].map((terminal) => terminal.until(/left > $/)))
+  talk.type('\u0003')
+  question.type('\u0003')
+  await talk.until(/\(stopped\)[\s\S]*> $/)
+  expect(await question.exited).toBe(130)
+  expect(await question.until('May careful run')).toMatch(/^A sluice \r\n\{/)
+  await eventually(() => rig.app.streams.live === 0)
+  const ended = rig.log.filter(({ message }) => message === 'stream ended')
+  expect(ended.map(({ status }) => status)).toEqual(['cancelled', 'cancelled'])
+  expect(careful.calls).toEqual([])
+})
+
+it('tells the time left, and asks no more when it is up', async () => {
+  const { careful, begin } = await chatWithCareful({}, { SLUICE_TOOL_LIMITS__APPROVAL_MS: '2500' })
+  const terminal = await begin()
+  await terminal.until(/0:0\d left > .*0:0[01] left > /)
+  await terminal.until(/left > \r\n\(careful: expired\)[\s\S]*tokens in[\s\S]*> $/)
+  expect(careful.calls).toEqual([])
+})
+
+it('denies in a pipe what needs consent, and says so, unless it is told to agree', async () => {
+  const { careful, args } = await chatWithCareful({ text: 13 })
+  const denied = chatInPipe([...args, 'hi'])
+  const silent = chatInPipe([...args, '--approve', 'none', 'hi'])
+  const wrong = chatInPipe([...args, '--approve', 'some', 'hi'])
+  expect(await Promise.all([denied.exited, silent.exited, wrong.exited])).toEqual([0, 0, 64])
+  expect(denied.output.stderr).toMatch(/^sluice: careful needs consent, .* denied\. --approve all [^\n]*\n$/)
+  expect(denied.output.stdout).toContain('The user denied this call: nobody could be asked')
+  expect(silent.output).toMatchObject({ stderr: '', stdout: expect.stringContaining('The user denied this call.') })
+  expect(careful.calls).toEqual([])
+  const agreed = chatInPipe([...args, '--approve', 'all', 'hi'])
+  expect(await agreed.exited).toBe(0)
+  expect(agreed.output).toMatchObject({ stderr: '', stdout: expect.stringContaining('did {') })
+  expect(careful.calls).toHaveLength(1)
 })
 
 it('is told how long the doctor takes, for as long as it does', async () => {

@@ -1,4 +1,7 @@
+import { addressOf } from '../../client/address.ts'
 import { Answer, type Frame, SluiceClientError, stream, type Turn } from '../../client/stream.ts'
+import { type AskForConsent, Consents } from './consent.ts'
+import { tellDecision } from './decision.ts'
 
 export interface ChatOptions {
   /** Of Sluice, with the path that it may have. */
@@ -12,6 +15,8 @@ export interface ChatOptions {
 export interface Listening {
   onFrame(frame: Frame): void | Promise<void>
   onReconnect?(): void
+  /** A call waits for consent; frames go on meanwhile. What it throws stops the answer. */
+  readonly onApproval: AskForConsent
   /** Aborted, it stops the answer, at Claude as well. */
   readonly signal: AbortSignal
 }
@@ -37,8 +42,8 @@ export class Conversation {
    * Resolves when the answer has ended, also when it was stopped.
    * @throws SluiceClientError when there is none, or only the beginning of one
    */
-  async ask(prompt: string, { onFrame, onReconnect, signal }: Listening): Promise<void> {
-    const { key, system, preset } = this.#options
+  async ask(prompt: string, { onFrame, onReconnect, onApproval, signal }: Listening): Promise<void> {
+    const { system, preset } = this.#options
     const { model } = this
     const question: Turn = { role: 'user', content: prompt }
     const asked = stream(
@@ -50,7 +55,7 @@ export class Conversation {
         ...(preset !== undefined && { preset }),
       },
       {
-        headers: { ...(key !== undefined && { authorization: `Bearer ${key}` }) },
+        headers: this.#headers,
         fetch: this.#reach,
         retry: { attempts: 5 },
         ...(onReconnect && { onReconnect }),
@@ -58,19 +63,34 @@ export class Conversation {
       },
     )
     const answer = new Answer()
+    const consents = new Consents(
+      onApproval,
+      (call, decision, until) => {
+        const url = `${addressOf(this.#url).of(`${asked.id}`)}/tools/${encodeURIComponent(call)}`
+        return tellDecision(url, this.#headers, decision, until)
+      },
+      () => void asked.abort(),
+    )
     let end: Frame | undefined
     try {
       for await (const frame of asked) {
         answer.add(frame)
         end = frame
         await onFrame(frame)
+        consents.hear(frame)
       }
     } finally {
       this.#keep(question, answer, end?.type === 'done')
+      await consents.close()
     }
     // Waits until the server knows.
     if (signal.aborted) return asked.abort()
     await asked.text
+  }
+
+  get #headers(): Record<string, string> {
+    const { key } = this.#options
+    return { ...(key !== undefined && { authorization: `Bearer ${key}` }) }
   }
 
   /** Whoever cannot be reached for the question itself is not there: there is nothing to come back to. */

@@ -1,26 +1,30 @@
 import { styleText } from 'node:util'
-import { SluiceClientError } from '../../client/stream.ts'
 import { complain, print } from '../command.ts'
+import { type Approve, consentBy } from './approval.ts'
+import type { AskForConsent } from './consent.ts'
 import type { Conversation } from './conversation.ts'
-import { plain, plainLine } from './plain.ts'
+import { plainLine } from './plain.ts'
 import { askAtTerminal } from './prompt.ts'
-import { Telling } from './telling.ts'
+import { sentenceOf, Telling } from './telling.ts'
 
 const help = `  /new        forget what was said
   /model [x]  ask another model; without a name, say which
   /help       this
-  /quit       leave, as Ctrl-D and Ctrl-C do here; Ctrl-C while Claude speaks stops the answer
+  /quit       leave, as Ctrl-D and Ctrl-C do here; Ctrl-C while Claude speaks, or a call waits for your yes, stops the answer
 `
 
-/** Questions and answers at a terminal, until somebody leaves. */
-export async function dialogue(conversation: Conversation, where: string): Promise<void> {
+/**
+ * Questions and answers at a terminal, until somebody leaves.
+ * @param approve of every call alike, instead of asking about it
+ */
+export async function dialogue(conversation: Conversation, where: string, approve?: Approve): Promise<void> {
   print(styleText('dim', `${where} /help says what else there is, Ctrl-D leaves.\n`))
   const history: string[] = []
   for (;;) {
-    const text = await askAtTerminal(styleText('bold', '> '), history)
+    const text = await askAtTerminal(styleText('bold', '> '), { history })
     if (text === undefined || text === '/quit') return
     if (text.startsWith('/')) command(text, conversation)
-    else if (text !== '') await answer(text, conversation)
+    else if (text !== '') await answer(text, conversation, approve)
   }
 }
 
@@ -36,15 +40,26 @@ function command(text: string, conversation: Conversation): void {
   } else print(`There is no ${plainLine(text, 40)}.\n${help}`)
 }
 
-async function answer(prompt: string, conversation: Conversation): Promise<void> {
+async function answer(prompt: string, conversation: Conversation, approve?: Approve): Promise<void> {
   const stopping = new AbortController()
   const stop = () => stopping.abort()
   const telling = new Telling()
+  /** What comes while somebody is asked about a call. */
+  let held: string[] | undefined
+  const show = (text: string) => (held ? void held.push(text) : print(text))
+  const consent = consentBy(approve, { output: process.stdout, stop })
+  const onApproval: AskForConsent = async (call) => {
+    held = []
+    await consent(call)
+    print(held.join(''))
+    held = undefined
+  }
   process.on('SIGINT', stop)
   try {
     await conversation.ask(prompt, {
-      onFrame: (frame) => print(telling.add(frame)),
-      onReconnect: () => print(telling.note('(the connection was lost: trying again)')),
+      onFrame: (frame) => show(telling.add(frame)),
+      onReconnect: () => show(telling.note('(the connection was lost: trying again)')),
+      onApproval,
       signal: stopping.signal,
     })
     if (stopping.signal.aborted) print(telling.note('(stopped)'))
@@ -54,12 +69,4 @@ async function answer(prompt: string, conversation: Conversation): Promise<void>
   } finally {
     process.off('SIGINT', stop)
   }
-}
-
-/** @throws what is no failure of an answer */
-export function sentenceOf(error: unknown): string {
-  if (!(error instanceof SluiceClientError)) throw error
-  const { code, message, status } = error
-  const hint = status === 401 ? ' Give a key with --key or SLUICE_KEY.' : ''
-  return plain(`${message} (${code})${hint}`)
 }

@@ -17,3 +17,18 @@ export function plainLine(text: string, length: number): string {
   const line = plain(text).replace(/\s+/g, ' ').trim()
   return line.length > length ? `${line.slice(0, length - 1)}…` : line
 }
+
+const unseen = /(?!\n)[\p{C}\p{Zl}\p{Zp}]/gu
+
+/**
+ * JSON whose characters can all be seen, for somebody who has to know what it says: a control character, or one that turns
+ * or joins others, stands there as an escape, so that it is still the same value.
+ * @param indent spaces; on one line without them
+ */
+export function visibleJson(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(unseen, (text) =>
+    Array.from({ length: text.length }, (_, at) => escaped(text.charCodeAt(at))).join(''),
+  )
+}
+
+const escaped = (unit: number) => `\\u${unit.toString(16).padStart(4, '0')}`

@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import type { Frame } from '../../client/stream.ts'
+import { type Frame, SluiceClientError } from '../../client/stream.ts'
 import { plain, plainLine } from './plain.ts'
 
 type Done = Extract<Frame, { type: 'done' }>
@@ -7,6 +7,7 @@ type Done = Extract<Frame, { type: 'done' }>
 const dim = (text: string) => (text === '' ? '' : styleText('dim', text))
 /** Of a tool's input or result, about a line. */
 const shownLength = 100
+const nameLength = 60
 
 /** Tells the frames of one answer to somebody at a terminal. */
 export class Telling {
@@ -30,7 +31,9 @@ export class Telling {
       case 'tool_result':
         return this.#line(`← ${plainLine(textOf(frame.content), shownLength)}`)
       case 'tool_approval':
-        return this.#line('(somebody has to approve of that call; this chat cannot)')
+        return this.#line(`(${plainLine(frame.name, nameLength)} waits for consent)`)
+      case 'tool_decision':
+        return this.#line(`(${plainLine(`${frame.name}: ${frame.decision}`, nameLength)})`)
       default:
         return ''
     }
@@ -75,4 +78,12 @@ function footer({ usage, cost_usd, timing, stop_reason, recovered }: Done): stri
     stop_reason !== 'end_turn' && `ended by ${plainLine(String(stop_reason), 40)}`,
   ]
   return parts.filter((part) => part !== false).join(' · ')
+}
+
+/** @throws what is no failure of an answer */
+export function sentenceOf(error: unknown): string {
+  if (!(error instanceof SluiceClientError)) throw error
+  const { code, message, status } = error
+  const hint = status === 401 ? ' Give a key with --key or SLUICE_KEY.' : ''
+  return plain(`${message} (${code})${hint}`)
 }
