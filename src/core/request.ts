@@ -225,8 +225,15 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
   if (deeper && depthOf(deeper) > 0) {
     return deeper.flatMap((each) => describeIssue({ ...each, path: [...issue.path, ...each.path] }))
   }
+  const types = deeper && issue.code === 'invalid_union' ? issue.errors.flat().map(typeOf) : []
+  if (types.length > 0 && types.every((type) => type !== undefined))
+    return [`${path || 'body'}: must be ${[...new Set(types)].join(' or ')}`]
   const missing = issue.message.endsWith('received undefined')
   return [`${path || 'body'}: ${missing ? 'is missing' : issue.message}`]
+}
+
+function typeOf(issue: z.core.$ZodIssue): string | undefined {
+  return issue.code === 'invalid_type' ? issue.expected : undefined
 }
 
 function depthOf(issues: readonly z.core.$ZodIssue[]): number {

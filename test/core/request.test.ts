@@ -172,6 +172,10 @@ describe('fromBody', () => {
     expect(refusal(() => reader.fromBody(body))).toMatch(message)
   })
 
+  it('says of what may be one thing or another what it may be', () => {
+    expect(refusal(() => reader.fromBody(user({ text: 'hi' })))).toBe('messages.0.content: must be string or array')
+  })
+
   it('names up to five faults at once', () => {
     const message = refusal(() =>
       reader.fromBody({ prompt: 5, model: 5, max_tokens: 'a', top_k: 'a', top_p: 2, speed: 5, thread: 5 }),
