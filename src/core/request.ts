@@ -228,8 +228,12 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
   const types = deeper && issue.code === 'invalid_union' ? issue.errors.flat().map(typeOf) : []
   if (types.length > 0 && types.every((type) => type !== undefined))
     return [`${path || 'body'}: must be ${[...new Set(types)].join(' or ')}`]
-  const missing = issue.message.endsWith('received undefined')
-  return [`${path || 'body'}: ${missing ? 'is missing' : issue.message}`]
+  return [`${path || 'body'}: ${faultOf(issue)}`]
+}
+
+function faultOf(issue: z.core.$ZodIssue): string {
+  if (issue.message.endsWith('received undefined')) return 'is missing'
+  return issue.code === 'too_small' && issue.minimum === 1 && issue.origin !== 'number' ? 'is empty' : issue.message
 }
 
 function typeOf(issue: z.core.$ZodIssue): string | undefined {

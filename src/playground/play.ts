@@ -192,6 +192,7 @@ async function copy(kind: (typeof snippetKinds)[number]): Promise<void> {
       ? talk.slice(0, talk.findLastIndex(({ role }) => role === 'user') + 1)
       : [...talk, { role: 'user', content: draft }]
   try {
+    if (!navigator.clipboard) throw new Error('browsers do it for https and for this machine alone')
     const body = {
       ...requestOptions(),
       messages: messages.length > 0 ? messages : [{ role: 'user', content: 'Hello' }],
