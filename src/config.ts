@@ -58,7 +58,12 @@ export function loadConfig(env: Env = process.env): Config {
     faults.push('ANTHROPIC_API_KEY: holds a character that no key has (a blank, or an ellipsis of an example)')
   }
   const parsed = settingsSchema.safeParse(tree)
-  for (const issue of parsed.error?.issues ?? []) faults.push(`${issue.path.join('.') || 'file'}: ${issue.message}`)
+  for (const issue of parsed.error?.issues ?? []) {
+    // Where the name could be a secret in the wrong place, the schema has a sentence of its own, without it.
+    const unknown = issue.code === 'unrecognized_keys' && issue.message.startsWith('Unrecognized')
+    const fault = unknown ? `has no setting ${issue.keys.join(', ')}` : issue.message
+    faults.push(`${issue.path.join('.') || 'file'}: ${fault}`)
+  }
   if (!parsed.success || faults.length > 0) throw new ConfigError(faults)
   const impossible = contradictions(parsed.data)
   if (impossible.length > 0) throw new ConfigError(impossible)

@@ -73,6 +73,16 @@ it('the demo streams, and exits 0 on SIGTERM after a terminal frame', async () =
   expect(await exited).toBe(0)
 })
 
+it('the demo says so where its configuration asks for keys', async () => {
+  const keys = JSON.stringify([{ name: 'alice', sha256: 'a'.repeat(64) }])
+  const env = { PORT: '0', SLUICE_ACCESS__MODE: 'keys', SLUICE_ACCESS__KEYS: keys }
+  const { child, exited, output } = run(['demo'], env)
+  await eventually(() => output.stdout.includes('Ctrl-C'), 10_000)
+  expect(output.stdout).toContain("-H 'authorization: Bearer …'")
+  child.kill('SIGTERM')
+  expect(await exited).toBe(0)
+})
+
 it('the simulated Claude runs on its own', async () => {
   const { exited, child, output } = run(['simulate', '--port', '0', '--defaults', 'text=3'])
   const [, url] = await eventually(() => /listening on (http:\S+?);/.exec(output.stdout), 10_000)

@@ -59,6 +59,12 @@ describe('what is done about failures', () => {
     expect(upstream.fallback_models).toEqual([])
   })
 
+  it('says which setting there is not', () => {
+    const fault = ['server: has no setting prot']
+    expect(faultsOf({ ANTHROPIC_API_KEY: 'x', SLUICE_SERVER__PROT: '1' })).toEqual(fault)
+    expect(faultsOf({ ANTHROPIC_API_KEY: 'x', SLUICE_CONFIG: fileWith('server: { prot: 1 }') })).toEqual(fault)
+  })
+
   it('comes from the environment as from a file', () => {
     const fromEnv = loadConfig({
       SLUICE_RETRY__AFTER_TIMEOUT: 'true',

@@ -68,7 +68,7 @@ const page = `<!doctype html>
         status.textContent = 'The connection is lost. Trying again …'
         return
       }
-      status.textContent = 'Sluice refused the request.'
+      status.textContent = 'Sluice refused the request: is ' + location.origin + ' in its CORS_ORIGINS?'
       finish()
     }
     finish = () => {

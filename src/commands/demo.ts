@@ -9,7 +9,9 @@ export const demo: Command = {
   examples: [['PORT=8080 sluice demo', 'on another port']],
   async run(args) {
     noWords(args)
-    const { app, simulator } = await startDemo(loadSingleConfig())
+    const config = loadSingleConfig()
+    const { mode } = config.access
+    const { app, simulator } = await startDemo(config)
     print(`
 Sluice is listening on ${app.url}, with a simulated Claude behind it (${simulator.url}).
 
@@ -25,10 +27,15 @@ A tool that Sluice runs in the middle of the answer:
 An overload in the middle of the answer:
   curl -N '${app.url}/stream?prompt=hello&model=claude-sim%3Ftext%3D40%26delay_ms%3D30%26error_at%3D20'
 
-Ctrl-C stops it.
+${askingForKeys(mode)}Ctrl-C stops it.
 `)
     stopOnSignals(app, () => simulator.close())
   },
+}
+
+function askingForKeys(mode: Config['access']['mode']): string {
+  if (mode === undefined || mode === 'none') return ''
+  return `All of these need a ${mode === 'keys' ? 'key' : 'token'}: for curl, -H 'authorization: Bearer …'.\n\n`
 }
 
 /** A server with these settings, and a simulated Claude behind it. */

@@ -65,6 +65,7 @@ export const doctor: Command = {
     const product = productOf(observation.paced?.headers ?? {})
     if (asJson) print(`${JSON.stringify({ url, product: product ?? null, findings }, null, 2)}\n`)
     else print(findings.map((finding) => told(finding, product)).join(''))
+    if (observation.paced?.status === 401) complain('Give a key with --key or SLUICE_KEY.\n')
     if (findings.some(({ level }) => level === 'fault')) process.exitCode = 1
   },
 }

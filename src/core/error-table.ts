@@ -58,7 +58,7 @@ export const errorTable = {
   origin_not_allowed: {
     status: 403,
     retryable: false,
-    message: 'Pages of other sites may not use this server. Add their origin to server.cors_origins if they should.',
+    message: 'Pages of other sites may not use this server. Add their origin to CORS_ORIGINS (server.cors_origins).',
   },
   not_permitted: { status: 403, retryable: false, message: 'What you came with does not allow that.' },
   tool_call_not_found: { status: 404, retryable: false, message: 'This stream has no such tool call.' },

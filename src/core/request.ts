@@ -225,8 +225,19 @@ function describeIssue(issue: z.core.$ZodIssue): string[] {
   if (deeper && depthOf(deeper) > 0) {
     return deeper.flatMap((each) => describeIssue({ ...each, path: [...issue.path, ...each.path] }))
   }
-  const missing = issue.message.endsWith('received undefined')
-  return [`${path || 'body'}: ${missing ? 'is missing' : issue.message}`]
+  const types = deeper && issue.code === 'invalid_union' ? issue.errors.flat().map(typeOf) : []
+  if (types.length > 0 && types.every((type) => type !== undefined))
+    return [`${path || 'body'}: must be ${[...new Set(types)].join(' or ')}`]
+  return [`${path || 'body'}: ${faultOf(issue)}`]
+}
+
+function faultOf(issue: z.core.$ZodIssue): string {
+  if (issue.message.endsWith('received undefined')) return 'is missing'
+  return issue.code === 'too_small' && issue.minimum === 1 && issue.origin !== 'number' ? 'is empty' : issue.message
+}
+
+function typeOf(issue: z.core.$ZodIssue): string | undefined {
+  return issue.code === 'invalid_type' ? issue.expected : undefined
 }
 
 function depthOf(issues: readonly z.core.$ZodIssue[]): number {

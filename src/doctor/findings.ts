@@ -1,5 +1,5 @@
 import { type Ailment, adviceFor, type Product } from './advice.ts'
-import type { Observation, Observed } from './observation.ts'
+import { type Observation, type Observed, refusalIn } from './observation.ts'
 
 /** What was found out about one thing. */
 export interface Finding {
@@ -18,7 +18,7 @@ export function findingsOf(seen: Observation): Finding[] {
   const { paced } = seen
   if (seen.unreachable !== undefined || !paced)
     return [finding('reach', 'fault', `${seen.url} cannot be reached: ${seen.unreachable ?? 'nothing came back'}.`)]
-  if (paced.status !== 200 || paced.arrivals[0]?.frame.type !== 'hello') return [notAStream(seen.url, paced)]
+  if (paced.status !== 200 || paced.arrivals[0]?.frame.type !== 'hello') return [notAStream(seen, paced)]
   const { seen: arrived, http } = paced.arrivals[0].frame
   return [
     finding('reach', 'good', `${seen.url} streams, over HTTP/${paced.http}.`),
@@ -39,7 +39,11 @@ function finding(about: Finding['about'], level: Finding['level'], says: string)
   return { about, level, says, advice: about === 'reach' || level === 'good' ? {} : adviceFor(about) }
 }
 
-function notAStream(url: string, { status, headers, body }: Observed): Finding {
+function notAStream({ url, sent }: Observation, { status, headers, body }: Observed): Finding {
+  const told = refusalIn(body)
+  if (told?.code === 'origin_not_allowed')
+    return finding('cors', 'fault', `Pages of ${sent['origin']} may not read streams, nor send requests.`)
+  if (told) return finding('reach', 'fault', `${url} answers ${status}: ${told.message} (${told.code})`)
   const type = headers['content-type'] ?? 'no type'
   const beginning = body ? `: ${body.slice(0, 200)}` : ''
   return finding('reach', 'fault', `${url} answers ${status} (${type}) in place of a self-test${beginning}`)

@@ -48,3 +48,13 @@ export interface Observation {
       }
     | undefined
 }
+
+/** What Sluice says in the body of a response that is no stream, if it was Sluice that answered. */
+export function refusalIn(body = ''): { readonly code: string; readonly message: string } | undefined {
+  try {
+    const { code, message } = JSON.parse(body).error
+    return typeof code === 'string' ? { code, message } : undefined
+  } catch {
+    return undefined
+  }
+}

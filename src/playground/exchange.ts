@@ -1,4 +1,12 @@
-import { Answer, type Frame, resume, type SluiceStream, stream, type Turn } from '../client/stream.ts'
+import {
+  Answer,
+  type Frame,
+  resume,
+  SluiceClientError,
+  type SluiceStream,
+  stream,
+  type Turn,
+} from '../client/stream.ts'
 import { Series } from './chart.ts'
 import { SideReader } from './side-reader.ts'
 import { Tap } from './tap.ts'
@@ -105,7 +113,8 @@ export class Exchange {
     this.#isLost = true
     const why = cause instanceof Error ? cause.message : String(cause)
     this.#tap.note(`lost (${why}), back in ${Math.round(delayMs)} ms, after frame ${this.#stream.position}`)
-    this.#around.onStatus(`Connection lost. Back in ${(delayMs / 1_000).toFixed(1)} s.`)
+    const what = cause instanceof SluiceClientError && cause.status !== undefined ? why : 'Connection lost.'
+    this.#around.onStatus(`${what} Back in ${(delayMs / 1_000).toFixed(1)} s.`)
   }
 }
 

@@ -8,8 +8,8 @@ import { Exchange } from './exchange.ts'
 import { clearFacts, drawFacts, endFacts } from './facts-view.ts'
 import { KeyDialog } from './key.ts'
 import { PlotView } from './plot-view.ts'
-import { isSimulated, loadModels, requestOptions } from './request-form.ts'
-import { savedTalk, saveTalk } from './saved-talk.ts'
+import { chooseModel, isSimulated, loadModels, requestOptions } from './request-form.ts'
+import { beginAnew, savedTalk, saveTalk } from './saved-talk.ts'
 import { snippet, snippetKinds } from './snippets.ts'
 import { TurnsView } from './turns-view.ts'
 import { WireView } from './wire-view.ts'
@@ -27,8 +27,10 @@ const turns = new TurnsView({
   isSimulated,
   onIdea(text, model) {
     prompt.value = text
-    if (model) byId<HTMLInputElement>('model').value = model
-    prompt.focus()
+    if (model === undefined) return void prompt.focus()
+    chooseModel(model)
+    // What is simulated costs nothing: seeing it beats reading the form first.
+    ask([])
   },
   onRetry: askAgain,
   onResults: (results) => ask(results),
@@ -164,6 +166,7 @@ function showLive(): void {
   byId('send').hidden = isLive
   byId('stop').hidden = !isLive
   byId<HTMLButtonElement>('cut').disabled = !isLive
+  byId<HTMLButtonElement>('new').disabled = isLive
 }
 
 function drawNow(): void {
@@ -189,6 +192,7 @@ async function copy(kind: (typeof snippetKinds)[number]): Promise<void> {
       ? talk.slice(0, talk.findLastIndex(({ role }) => role === 'user') + 1)
       : [...talk, { role: 'user', content: draft }]
   try {
+    if (!navigator.clipboard) throw new Error('browsers do it for https and for this machine alone')
     const body = {
       ...requestOptions(),
       messages: messages.length > 0 ? messages : [{ role: 'user', content: 'Hello' }],
@@ -233,6 +237,7 @@ function wireUp(): void {
     ask([])
   })
   byId('stop').addEventListener('click', () => void stop())
+  byId('new').addEventListener('click', beginAnew)
   byId('cut').addEventListener('click', () => exchange?.cut())
   attachments.takeFrom(byId<HTMLInputElement>('file'), byId('attach'), prompt)
   document.addEventListener('keydown', (event) => {

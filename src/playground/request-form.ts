@@ -67,6 +67,16 @@ export async function loadModels(headers: Record<string, string>): Promise<boole
   return true
 }
 
+/** Chooses a model, and so no preset: that says the model itself, and most refuse another. */
+export function chooseModel(model: string): void {
+  byId<HTMLSelectElement>('preset').value = ''
+  byId<HTMLInputElement>('model').value = model
+}
+
+byId('preset').addEventListener('change', () => {
+  if (value('preset') !== '') byId<HTMLInputElement>('model').value = ''
+})
+
 export function isSimulated(): boolean {
   return byId('models').querySelector('option[value="claude-sim"]') !== null
 }

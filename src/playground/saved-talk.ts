@@ -29,3 +29,9 @@ export function savedTalk(): SavedTalk {
     return { turns: [] }
   }
 }
+
+/** Forgets it, and shows the page as it was at first. */
+export function beginAnew(): void {
+  sessionStorage.removeItem(name)
+  location.assign('./')
+}

@@ -49,6 +49,7 @@ export class TurnsView {
   readonly #list = byId('turns')
   readonly #hooks: TurnsHooks
   #follows = true
+  #scrolledTo = 0
 
   constructor(hooks: TurnsHooks) {
     this.#hooks = hooks
@@ -56,7 +57,10 @@ export class TurnsView {
     this.#list.tabIndex = 0
     this.#list.addEventListener('scroll', () => {
       const { scrollTop, clientHeight, scrollHeight } = this.#list
-      this.#follows = scrollTop + clientHeight >= scrollHeight - 60
+      // Who has been brought to the end may not be there any more when this is told: only going up leaves it.
+      if (scrollTop + clientHeight >= scrollHeight - 60) this.#follows = true
+      else if (scrollTop < this.#scrolledTo) this.#follows = false
+      this.#scrolledTo = scrollTop
     })
     new ResizeObserver(() => this.follow()).observe(this.#list)
   }

@@ -117,8 +117,8 @@ describe('fromBody', () => {
   it.each([
     ['neither prompt nor messages', {}, /prompt or messages/],
     ['both', { prompt: 'hi', ...user('hi') }, /prompt or messages/],
-    ['an empty prompt', { prompt: '' }, /^prompt: /],
-    ['no messages', { messages: [] }, /^messages: /],
+    ['an empty prompt', { prompt: '' }, /^prompt: is empty$/],
+    ['no messages', { messages: [] }, /^messages: is empty$/],
     ['stream: false', { prompt: 'hi', stream: false }, /^stream: streams only/],
     ['an unknown format', { prompt: 'hi', format: 'xml' }, /^format: .*json.*text/],
     ['an unknown policy', { prompt: 'hi', on_disconnect: 'never' }, /^on_disconnect: /],
@@ -170,6 +170,10 @@ describe('fromBody', () => {
     ['null', null, /^body: /],
   ])('refuses %s and says where', (_, body, message) => {
     expect(refusal(() => reader.fromBody(body))).toMatch(message)
+  })
+
+  it('says of what may be one thing or another what it may be', () => {
+    expect(refusal(() => reader.fromBody(user({ text: 'hi' })))).toBe('messages.0.content: must be string or array')
   })
 
   it('names up to five faults at once', () => {

@@ -46,6 +46,8 @@ const at = (name: string, value: string | undefined) => {
 const silent = (more: Partial<Observed>) => observed({ arrivals: arrivals(() => 0).slice(0, 1), ...more })
 const origin = 'https://app.example.com'
 const permission = { 'access-control-allow-origin': origin, 'access-control-expose-headers': 'X-Stream-Id' }
+const refused = (status: number, code: string) =>
+  observed({ status, arrivals: [], body: JSON.stringify({ error: { code, message: `Not with ${code}.` } }) })
 const cors = { origin, preflight: permission, preflightStatus: 204, headers: permission }
 
 describe('findings', () => {
@@ -55,8 +57,14 @@ describe('findings', () => {
     expect(new Set(all.map(({ about }) => about)).size).toBeGreaterThan(7)
   })
 
+  it('says in the words of Sluice why that refuses', () => {
+    const [finding] = wrong({ paced: refused(401, 'unauthorized') })
+    expect(finding?.says).toBe('http://127.0.0.1:8787/ answers 401: Not with unauthorized. (unauthorized)')
+  })
+
   it.each<[string, Partial<Observation>, string[]]>([
     ['nothing answers', { unreachable: 'connect ECONNREFUSED', paced: undefined }, ['reach fault']],
+    ['Sluice lets that page not in', { paced: refused(403, 'origin_not_allowed'), sent: { origin } }, ['cors fault']],
     ['something else answers', { paced: observed({ status: 404, arrivals: [], body: 'Not Found' }) }, ['reach fault']],
     ['a page answers', { paced: observed({ arrivals: [], body: '<html>' }) }, ['reach fault']],
     ['all comes at once', { paced: observed({ arrivals: arrivals(atOnce) }) }, ['buffering fault']],

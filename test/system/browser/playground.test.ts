@@ -112,6 +112,43 @@ describe('the playground', () => {
     expect(await page.getByRole('button', { name: 'Send', exact: true }).isVisible()).toBe(true)
   })
 
+  it('asks at a click what it proposes, takes the preset that is chosen then, and begins anew', async () => {
+    const { rig, page } = await openPlayground({
+      env: { SLUICE_PRESETS__BRIEF: JSON.stringify({ model: sim({ text: 3 }) }) },
+    })
+    await page.getByRole('button', { name: 'A plain answer' }).click()
+    await done(page)
+    expect(lastBody(rig)).toMatchObject({ model: 'claude-sim' })
+    await page.getByLabel('Preset').selectOption('brief')
+    await page.getByLabel('Prompt', { exact: true }).fill('and now?')
+    await page.getByLabel('Prompt', { exact: true }).press('Control+Enter')
+    await answer(page).getByText('A sluice lets').waitFor()
+    await done(page)
+    expect(lastBody(rig)).toMatchObject({ model: sim({ text: 3 }) })
+    await page.getByRole('button', { name: 'New conversation' }).click()
+    await page.getByText('Nothing asked yet').waitFor()
+    expect(new URL(page.url()).search).toBe('')
+  })
+
+  it('stays at the end of what grows, until somebody scrolls up', async () => {
+    const { page } = await openPlayground()
+    await ask(page, sim({ text: 400 }))
+    await done(page)
+    const list = "document.querySelector('#turns')"
+    const below = () => page.evaluate<number>(`${list}.scrollHeight - ${list}.scrollTop - ${list}.clientHeight`)
+    const grow = (pixels: number) => `${list}.lastElementChild.style.minHeight = '${pixels}px'`
+    // It is at the end, and before it hears of that there is more.
+    await page.evaluate(`${grow(2_000)}; ${list}.scrollTop = ${list}.scrollHeight; ${grow(2_300)}`)
+    await eventually(async () => (await below()) < 2)
+    await page.locator('#turns').hover()
+    await page.mouse.wheel(0, -400)
+    await eventually(async () => (await below()) > 300)
+    const before = await below()
+    const twoFrames = 'new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))'
+    await page.evaluate(`${grow(2_600)}; ${twoFrames}`)
+    expect(await below()).toBe(before + 300)
+  })
+
   it('is loaded again in the middle of an answer, and shows it whole; so does a second tab', async () => {
     const { rig, page } = await openPlayground()
     await ask(page, sim({ text: 200, delay_ms: 8 }))
@@ -308,7 +345,7 @@ describe('the doctor', () => {
       colorScheme: 'dark',
       viewport: { width: 360, height: 780 },
     })
-    await page.getByLabel('Silence to find idle limits').selectOption('0')
+    await page.getByLabel('Wait for idle limits').selectOption('0')
     await page.getByRole('button', { name: 'Examine' }).click()
     await page.getByText('All is well.').waitFor()
     await page.getByText('Frames come as they are made').waitFor()
