@@ -274,6 +274,20 @@ describe('the playground', () => {
     expect(letters(await answerText(page))).toBe(letters(spokenText(10_000)))
   })
 
+  it('stays at the end of a long answer on a phone, with the prompt at hand', async () => {
+    const { page } = await openPlayground({}, { viewport: { width: 360, height: 640 } })
+    await ask(page, sim({ text: 600 }))
+    await done(page)
+    const bottomOf = async (name: string) => {
+      const box = await page.locator(name).last().boundingBox()
+      return (box?.y ?? 0) + (box?.height ?? 0)
+    }
+    expect((await answer(page).boundingBox())?.height).toBeGreaterThan(640)
+    await eventually(async () => (await bottomOf('.facts-line')) < 640)
+    expect(await bottomOf('.composer')).toBeLessThanOrEqual(640)
+    await keepScreenshot(page, 'playground-long-360-light')
+  })
+
   it.each([1280, 360])('keeps nobody out, and fits, in light and dark at %i pixels', async (width) => {
     const { page } = await openPlayground({}, { colorScheme: 'dark', viewport: { width, height: 780 } })
     const theme = () => page.locator('html').getAttribute('data-theme')
