@@ -60,7 +60,7 @@ export class LocalLog {
     if (this.#cursors.size === 0) this.#events.dropLatest()
     const signals = this.#signals
     if (this.#terminal) this.#signals = undefined
-    if (this.#terminal || this.#events.bytes > before) signals?.onGrown()
+    if (this.#terminal || this.#events.bytes !== before) signals?.onGrown()
   }
 
   /** Nothing follows any more, though there is no terminal event: readers are told when they get there. */
