@@ -1,27 +1,13 @@
 import { SluiceError } from '../core/errors.ts'
-import type { ErrorEvent, LogEvent } from '../core/events.ts'
-import type { Encoder, Format, SmoothUnit } from '../core/format.ts'
+import type { LogEvent } from '../core/events.ts'
+import type { Encoder } from '../core/format.ts'
 import type { Cursor, LogReader, StreamLog } from '../core/ports.ts'
 import { Frames, reconnectAfter } from '../core/sse.ts'
-import type { Sweep, Swept } from '../core/sweep.ts'
-import { noUsage } from '../core/usage.ts'
+import type { Swept } from '../core/sweep.ts'
+import { endUnknown } from './failure.ts'
+import type { ConnectionOptions } from './options.ts'
 import type { Lag, Outlet } from './outlet.ts'
-import { Smoother } from './smooth.ts'
-
-export interface ConnectionOptions {
-  readonly format: Format
-  /** Cut the text into these for reading, and pace them. */
-  readonly smooth?: SmoothUnit | undefined
-  /** The number of the last frame the client already has. */
-  readonly after: number
-  /** A frameless connection this long gets a heartbeat, in milliseconds. */
-  readonly heartbeatMs: number
-  /** A client that takes no byte this long, while some are waiting for it, is cut, in milliseconds. */
-  readonly clientStallMs: number
-  readonly sweep: Sweep
-  /** A defect of ours ended this connection. */
-  onFault(fault: unknown): void
-}
+import { eventsPerCut, Smoother } from './smooth.ts'
 
 const none: readonly LogEvent[] = []
 
@@ -33,8 +19,8 @@ const charactersPerWrite = 64 * 1024
 const lookMs = 100
 /** How often what is smoothed may go on, in milliseconds. */
 const smoothMs = 20
-/** Reads at the most, as far as they give little to write, before others get their turn. */
-const readsPerTurn = 16
+/** Reads for one write at the most, as far as they give little to write. */
+const readsPerWrite = 16
 
 /**
  * One client reading one log in one format: a cursor, a fold, a socket. A slow client is a cursor that lags. All that a
@@ -51,6 +37,8 @@ export class Connection implements LogReader, Swept {
   /** Read from the log and due, not yet written. */
   #unsent: readonly LogEvent[] = none
   #blocked = false
+  /** There is more, for the next turn of the event loop. */
+  #resting = false
   #ended = false
   #lastWriteAt = 0
   /** What was last written for another reason than that there was something new; it is not to be taken for that. */
@@ -77,8 +65,7 @@ export class Connection implements LogReader, Swept {
   start(outlet: Outlet): boolean {
     this.#outlet = outlet
     this.#lastWriteAt = performance.now()
-    this.#pump()
-    this.#lastOtherWriteAt = this.#lastWriteAt
+    this.#catchUp()
     this.#options.sweep.due(this, this.#dueAt(performance.now()))
     return outlet.writtenBytes > 0
   }
@@ -90,8 +77,7 @@ export class Connection implements LogReader, Swept {
   /** The client took what was pending. */
   resume(): void {
     this.#blocked = false
-    this.#pump()
-    this.#lastOtherWriteAt = this.#lastWriteAt
+    this.#catchUp()
   }
 
   get lag(): Lag {
@@ -135,9 +121,8 @@ export class Connection implements LogReader, Swept {
   fail(error: SluiceError): void {
     const outlet = this.#outlet
     if (!outlet || this.#ended) return
-    const event: ErrorEvent = { type: 'error', error: error.toPublic(), partial: true, usage: unknownUsage, timing }
     const frames = new Frames(undefined)
-    this.#encode(event, frames)
+    this.#encode(endUnknown(error), frames)
     // Behind what the log gave before it had no more to give.
     this.#end(outlet, this.#frames.take() + frames.take())
   }
@@ -177,15 +162,19 @@ export class Connection implements LogReader, Swept {
     return this.#lastWriteAt + this.#options.heartbeatMs
   }
 
+  /** Writes once: whatever there is, and however fast its client, others get their turn before it goes on. */
   #pump(): void {
     const outlet = this.#outlet
-    if (!outlet) return
+    if (!outlet || this.#blocked || this.#resting || this.#ended) return
     try {
-      for (let isAll = false; !isAll && !this.#blocked && !this.#ended; ) {
-        isAll = this.#gather()
-        // A resume far into a log writes nothing for a while; others get their turn meanwhile.
-        if (!this.#send(outlet) && !isAll) return void setImmediate(() => this.#pump())
-      }
+      const isAll = this.#gather()
+      this.#send(outlet)
+      if (isAll || this.#blocked || this.#ended) return
+      this.#resting = true
+      setImmediate(() => {
+        this.#resting = false
+        this.#catchUp()
+      })
     } catch (fault) {
       if (fault instanceof SluiceError) return void this.fail(fault)
       // The run and the other readers go on: it is this connection that cannot.
@@ -195,10 +184,16 @@ export class Connection implements LogReader, Swept {
     }
   }
 
+  /** Writes what was there before. */
+  #catchUp(): void {
+    this.#pump()
+    this.#lastOtherWriteAt = this.#lastWriteAt
+  }
+
   /** @returns whether there is anything to send */
   #refill(): boolean {
     if (this.#unsent.length > 0) return true
-    const events = this.#cursor.next(eventsPerRead)
+    const events = this.#cursor.next(this.#smoother ? eventsPerCut : eventsPerRead)
     this.#unsent = this.#smoother?.pass(events, performance.now()) ?? events
     return this.#unsent.length > 0 || events.length > 0
   }
@@ -206,7 +201,7 @@ export class Connection implements LogReader, Swept {
   /** Makes frames of what there is, up to the size of one write, and tells whether that was all. */
   #gather(): boolean {
     const frames = this.#frames
-    for (let reads = 0; reads < readsPerTurn && frames.length < charactersPerWrite; reads++) {
+    for (let reads = 0; reads < readsPerWrite && frames.length < charactersPerWrite; reads++) {
       if (!this.#refill()) return true
       const events = this.#unsent
       let encoded = 0
@@ -218,15 +213,14 @@ export class Connection implements LogReader, Swept {
     return false
   }
 
-  /** Writes the frames that were made, and tells whether there were any. */
-  #send(outlet: Outlet): boolean {
+  /** Writes the frames that were made. */
+  #send(outlet: Outlet): void {
     const frames = this.#frames
     const text = frames.take()
     // Who has seen the end is not connected: what this client has in its place was lost before it reached this log.
     if (frames.ended && frames.count <= this.#options.after) throw new SluiceError('resume_unavailable')
     if (frames.ended) this.#end(outlet, text)
     else if (text !== '') this.#write(outlet, text)
-    return text !== ''
   }
 
   #end(outlet: Outlet, text: string): void {
@@ -244,7 +238,3 @@ export class Connection implements LogReader, Swept {
     if (!this.#lagging && outlet.pendingBytes > 0) this.#watch(outlet, now)
   }
 }
-
-/** What a connection says of an answer that it knows no end of. */
-const unknownUsage = { ...noUsage, measured: false } as const
-const timing = { ttft_ms: null, duration_ms: 0, tokens_per_second: null }

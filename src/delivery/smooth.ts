@@ -120,6 +120,10 @@ function openSegments(text: string, unit: 'word' | 'sentence'): { pieces: string
 const maxLagMs = 400
 /** Text is let out this often at the most: faster nobody sees. */
 const stepMs = 20
+/** With more waiting nobody would see a flow: a long answer is replayed at once, but for its end. */
+const mostWaiting = 4_096
+/** Events to cut at a time: to find the words of a thousand takes tens of milliseconds. */
+export const eventsPerCut = 8
 /** A pause of Claude's must not let the burst behind it out at once. */
 const maxCreditMs = 50
 
@@ -141,9 +145,11 @@ export class Smoother {
   pass(events: readonly LogEvent[], now: number): LogEvent[] {
     const queue = this.#queue
     for (const event of events) for (const piece of this.#recut(event)) queue.push({ event: piece, at: now })
-    if (queue.length === 0 || now - this.#lastAt < stepMs) return []
+    const surplus = queue.length - mostWaiting
+    if (queue.length === 0 || (surplus <= 0 && now - this.#lastAt < stepMs)) return []
     let count = Math.min(queue.length, Math.ceil((queue.length * Math.min(now - this.#lastAt, maxCreditMs)) / maxLagMs))
     while (count < queue.length && now - (queue[count]?.at ?? now) >= maxLagMs) count++
+    count = Math.max(count, surplus)
     this.#lastAt = now
     return queue.splice(0, count).map(({ event }) => event)
   }

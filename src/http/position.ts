@@ -50,7 +50,10 @@ async function standingOf(log: StreamLog, view: View): Promise<{ count: number; 
   if (ended) return { count: await finalCount(log, view), ended }
   const events = await log.history()
   const last = events.at(-1)
-  return { count: countFrames(view.format, events, view.smooth), ended: last && isTerminal(last) ? last : undefined }
+  return {
+    count: await countFrames(view.format, events, view.smooth),
+    ended: last && isTerminal(last) ? last : undefined,
+  }
 }
 
 /** Counting folds the whole log: for a finished one, whose counts no longer change, once a format. */
@@ -62,7 +65,7 @@ async function finalCount(log: StreamLog, { format, smooth }: View): Promise<num
   const key = `${format.name} ${smooth}`
   const known = counts.get(key)
   if (known !== undefined) return known
-  const count = countFrames(format, await log.history(), smooth)
+  const count = await countFrames(format, await log.history(), smooth)
   counts.set(key, count)
   return count
 }

@@ -8,6 +8,9 @@ const maxBytes = 64 * 1024
 
 const none: readonly LogEvent[] = []
 
+/** What an event takes up as an object, roughly. */
+const bytesPerObject = 256
+
 /** What UTF-8 takes for one unit of a string at most. */
 const bytesPerUnit = 3
 
@@ -51,7 +54,7 @@ export class EventLines {
 
   /** The room that they take up. */
   get bytes(): number {
-    return this.#bytes
+    return this.#bytes + this.#latest.length * bytesPerObject
   }
 
   push(events: readonly LogEvent[]): void {

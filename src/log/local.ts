@@ -22,6 +22,8 @@ export class LocalLog {
   readonly #cursors = new Set<LocalCursor>()
   #terminal: TerminalEvent | undefined
   #loss: SluiceError | undefined
+  /** The room that was taken up at the last look, in bytes. */
+  #told = 0
 
   constructor(signals: LocalLogSignals) {
     this.#signals = signals
@@ -54,13 +56,19 @@ export class LocalLog {
     if (this.#terminal) throw new Error('append to a sealed log')
     const last = events.at(-1)
     if (last && isTerminal(last)) this.#terminal = last
-    const before = this.#events.bytes
     this.#events.push(events)
     this.#wakeAll()
     if (this.#cursors.size === 0) this.#events.dropLatest()
     const signals = this.#signals
     if (this.#terminal) this.#signals = undefined
-    if (this.#terminal || this.#events.bytes > before) signals?.onGrown()
+    if (this.#terminal || this.#hasGrown()) signals?.onGrown()
+  }
+
+  /** @returns whether the room it takes up is another than at the last look */
+  #hasGrown(): boolean {
+    const before = this.#told
+    this.#told = this.#events.bytes
+    return this.#told !== before
   }
 
   /** Nothing follows any more, though there is no terminal event: readers are told when they get there. */
@@ -102,6 +110,7 @@ export class LocalLog {
   letGo(): void {
     for (const { position } of this.#cursors) if (position < this.#events.length) return
     this.#events.dropLatest()
+    if (!this.#terminal && this.#hasGrown()) this.#signals?.onGrown()
   }
 
   #wakeAll(): void {

@@ -101,6 +101,9 @@ export class ToolCalls {
     const tool = this.#options.toolbox.find(name)
     if (!input) return this.#finish(call, round, failed('The input of this call is no JSON object: call again.'))
     if (!tool) return this.#finish(call, round, failed('This tool is not available at the moment.'))
+    const decided = step.decisions.get(id)
+    // The result goes into the log with any other decision, but a log that is copied to Redis in parts may end between.
+    if (decided && decided.decision !== 'approved') return this.#finish(call, round, failed('This call was not made.'))
     const asked: ToolCall = { id, name, input }
     const approved = await this.#consent(asked, tool, step, round)
     if (!approved) return undefined
@@ -111,7 +114,6 @@ export class ToolCalls {
 
   /** @returns `undefined` when the call has got its result without the tool */
   #consent(call: ToolCall, tool: Tool, step: Step, round: ToolRound): Promise<Approved | undefined> | Approved {
-    // Those who said no, or answered themselves, have left a result with that: what the log has here is a yes.
     const decided = step.decisions.get(call.id)
     if (decided) return { decision: 'approve', input: decided.input }
     if (tool.approval === 'none') return { decision: 'approve' }

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { Delta } from '../../src/core/delta.ts'
 import { SluiceError } from '../../src/core/errors.ts'
@@ -5,8 +6,9 @@ import type { LogEvent } from '../../src/core/events.ts'
 import type { Format } from '../../src/core/format.ts'
 import type { StreamLog } from '../../src/core/ports.ts'
 import { Sweep } from '../../src/core/sweep.ts'
-import { Connection, type ConnectionOptions } from '../../src/delivery/connection.ts'
+import { Connection } from '../../src/delivery/connection.ts'
 import { countFrames } from '../../src/delivery/count.ts'
+import type { ConnectionOptions } from '../../src/delivery/options.ts'
 import type { Outlet } from '../../src/delivery/outlet.ts'
 import { json } from '../../src/formats/json.ts'
 import { text as textFormat } from '../../src/formats/text.ts'
@@ -47,6 +49,10 @@ class FakeOutlet implements Outlet {
   get body(): string {
     return this.writes.join('')
   }
+}
+
+async function turns(count: number): Promise<void> {
+  for (let n = 0; n < count; n++) await nextTurn()
 }
 
 function connect(options: Partial<ConnectionOptions> = {}) {
@@ -117,7 +123,7 @@ describe('a connection', () => {
     expect(outlet.body).toBe(fold(json, events, 2))
   })
 
-  it('stops reading while the client lags, and catches up when it does not', () => {
+  it('stops reading while the client lags, and catches up when it does not, one write a turn', async () => {
     const { log, outlet, connection } = connect()
     connection.start(outlet)
     outlet.takesMore = false
@@ -129,9 +135,18 @@ describe('a connection', () => {
     expect(outlet.writes).toHaveLength(2)
     outlet.takesMore = true
     connection.resume()
+    expect(outlet.writes).toHaveLength(3)
+    await turns(3)
     expect(outlet.body).toBe(fold(json, events))
     expect(Math.max(...outlet.writes.map((write) => write.length))).toBeLessThan(64 * 1024 + 200)
     expect(outlet.writes.length).toBeLessThan(6)
+  })
+
+  it('cuts a long text anew a little in each turn, so that others get theirs', () => {
+    const { log, outlet, connection } = connect({ smooth: 'word' })
+    log.append([start, ...Array.from({ length: 2_000 }, (_, n) => text(`word ${n} and more `))])
+    connection.start(outlet)
+    expect(connection.lag.events).toBeGreaterThan(1_800)
   })
 
   it('gives all that a log has before it says that the rest is lost', () => {
@@ -320,9 +335,22 @@ describe('a fault of a format', () => {
   })
 })
 
-it('counts the frames that a format makes of a log', () => {
+it('counts the frames that a format makes of a log', async () => {
   const events = [start, text('a'), text(''), { type: 'message_stop' }, text('b'), done] as LogEvent[]
-  expect(countFrames(json, events)).toBe(4)
-  expect(countFrames(textFormat, events)).toBe(4)
-  expect(countFrames(json, [])).toBe(0)
+  expect(await countFrames(json, events)).toBe(4)
+  expect(await countFrames(textFormat, events)).toBe(4)
+  expect(await countFrames(json, [])).toBe(0)
+})
+
+it('counts with pauses for others, as to cut a long text anew takes seconds', async () => {
+  let turns = 0
+  const count = () => {
+    turns++
+    counting = setImmediate(count)
+  }
+  let counting = setImmediate(count)
+  onTestFinished(() => clearImmediate(counting))
+  const events = Array.from({ length: 5_000 }, (_, n) => text(`word ${n} and more `))
+  expect(await countFrames(json, events, 'word')).toBeGreaterThan(5_000)
+  expect(turns).toBeGreaterThan(1)
 })

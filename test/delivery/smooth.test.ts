@@ -144,4 +144,14 @@ describe('pacing', () => {
       ),
     )
   })
+
+  it('paces no more than anybody reads in a while: of a long answer it lets all go but the end', () => {
+    const smoother = new Smoother('word')
+    const long = Array.from({ length: 20_000 }, (_, n) => delta(`w${n} `))
+    const out = smoother.pass(long, 1_000)
+    expect(out.length).toBeGreaterThan(15_000)
+    expect(smoother.pass([], 1_001)).toEqual([])
+    out.push(...smoother.pass([done], 1_500), ...smoother.pass([], 2_000))
+    expect(joined(out)).toBe(joined([...long, done]))
+  })
 })

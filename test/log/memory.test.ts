@@ -156,3 +156,14 @@ it('makes room also where one name has had two finished logs', async () => {
   expect(store.full).toBe(false)
   await store.close()
 })
+
+it('counts events that are kept as objects for a reader that lags, until it has them', () => {
+  const store = memoryStore({ retentionMs: 60_000, keyTtlMs: 60_000, maxBytes: 100_000 })
+  onTestFinished(() => store.close())
+  const log = store.create('s_1', { owner: owner() })
+  const cursor = log.cursor(nobody)
+  log.append(Array.from({ length: 1_000 }, () => new Delta('text', 0, 'word')))
+  expect(store.full).toBe(true)
+  while (cursor.next(512).length > 0);
+  expect(store.full).toBe(false)
+})
