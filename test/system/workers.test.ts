@@ -108,7 +108,7 @@ describe.concurrent('two workers', { timeout: 40_000 }, () => {
     for (const stream of streams) expect(await stream.ended).toContain('"by":"stop"')
     await eventually(() => claude.open === 0)
     for (const watcher of watchers) {
-      await eventually(() => watcher.body.lastIndexOf('"live":0') > 0)
+      await eventually(() => watcher.body.includes('"live":0'), 8_000)
       watcher.destroy()
     }
   })
