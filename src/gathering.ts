@@ -89,8 +89,8 @@ export class Colleagues {
     const values = await promise
     clearTimeout(timer)
     this.#waiting.delete(id)
-    // Without a primary there is still this one.
-    return values ?? [await this.#answers.get(topic)?.()]
+    // Without a primary, and when all were too slow for it, there is still this one.
+    return values && values.length > 0 ? values : [await this.#answers.get(topic)?.()]
   }
 
   hear(message: GatherMessage): void {

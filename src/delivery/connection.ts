@@ -23,8 +23,8 @@ const smoothMs = 20
 const readsPerWrite = 16
 
 /**
- * One client reading one log in one format: a cursor, a fold, a socket. A slow client is a cursor that lags. All that a
- * read has at hand goes out in one write.
+ * One client reading one log in one format: a cursor, a fold, a socket. A slow client is a cursor that lags. All that
+ * is at hand goes out in one write, as far as one may be large.
  */
 export class Connection implements LogReader, Swept {
   readonly log: StreamLog

@@ -61,11 +61,11 @@ export class LocalLog {
     if (this.#cursors.size === 0) this.#events.dropLatest()
     const signals = this.#signals
     if (this.#terminal) this.#signals = undefined
-    if (this.#terminal || this.#hasGrown()) signals?.onGrown()
+    if (this.#terminal || this.#takesOther()) signals?.onGrown()
   }
 
-  /** @returns whether the room it takes up is another than at the last look */
-  #hasGrown(): boolean {
+  /** @returns whether it takes up another room than at the last look */
+  #takesOther(): boolean {
     const before = this.#told
     this.#told = this.#events.bytes
     return this.#told !== before
@@ -110,7 +110,7 @@ export class LocalLog {
   letGo(): void {
     for (const { position } of this.#cursors) if (position < this.#events.length) return
     this.#events.dropLatest()
-    if (!this.#terminal && this.#hasGrown()) this.#signals?.onGrown()
+    if (!this.#terminal && this.#takesOther()) this.#signals?.onGrown()
   }
 
   #wakeAll(): void {

@@ -1,4 +1,9 @@
-import { describe, expect, it } from 'vitest'
+import { fastify } from 'fastify'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import type { Bucket } from '../../src/core/history.ts'
+import type { OpsNow } from '../../src/core/ops.ts'
+import type { Operators } from '../../src/http/operators.ts'
+import { opsRoutes } from '../../src/http/ops.ts'
 import { holder, lettingIn } from '../support/access.ts'
 import { eventually, fetchAll, jsonFrames, open, parseFrames, type StreamResponse } from '../support/client.ts'
 import { sim, startRig } from '../support/sluice.ts'
@@ -61,6 +66,32 @@ describe('what operators see', () => {
     expect(performance.now() - from).toBeLessThan(2_000)
     watcher.destroy()
   })
+})
+
+it('tells each watcher of each bucket once, whenever it has come', async () => {
+  const app = fastify()
+  onTestFinished(() => app.close())
+  const buckets = [10_000].map((until) => ({ until }) as Bucket)
+  const now = { type: 'now', live: 0 } as OpsNow
+  opsRoutes(app, { admit() {} } as unknown as Operators, {
+    hour: async () => [...buckets],
+    look: async () => ({ now, later: buckets.slice(-6) }),
+    stop: async () => false,
+  })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const told = (watcher: StreamResponse) =>
+    framesOf(watcher).flatMap((frame) => ((frame['buckets'] ?? []) as Bucket[]).map(({ until }) => until))
+  const first = await open(`${url}/ops/events`)
+  await first.until('"now"')
+  buckets.push({ until: 20_000 } as Bucket)
+  const second = await open(`${url}/ops/events`)
+  await second.until('"now"')
+  buckets.push({ until: 30_000 } as Bucket)
+  for (const watcher of [first, second]) {
+    await eventually(() => framesOf(watcher).filter(({ type }) => type === 'now').length >= 3, 8_000)
+    expect(told(watcher)).toEqual([10_000, 20_000, 30_000])
+    watcher.destroy()
+  }
 })
 
 describe('what operators do', () => {
