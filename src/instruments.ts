@@ -23,7 +23,12 @@ export interface WorkerPlace {
 /** What is looked at of a Sluice that runs. */
 export interface Observed extends Sources {
   readonly streams: Streams
-  readonly readers: { readonly open: Iterable<Connection>; readonly collecting: number }
+  readonly readers: {
+    readonly open: Iterable<Connection>
+    /** One of them. */
+    readonly any: Connection | undefined
+    readonly collecting: number
+  }
 }
 
 /** How often one client is looked at for the latency that Sluice adds, in milliseconds. */
@@ -43,7 +48,6 @@ export class Instruments {
   #metrics: Metrics | undefined
   #traces: Traces | undefined
   #timers: NodeJS.Timeout[] = []
-  #sampled: Iterator<Connection> | undefined
   #bucketsUntil = lastEnd()
 
   private constructor(
@@ -128,16 +132,12 @@ export class Instruments {
     await this.#traces?.close()
   }
 
-  /** One client after the other, round and round. Times that are taken anyway are compared: nothing is done per frame. */
+  /** Times that are taken anyway are compared: nothing is done per frame. */
   #sample({ streams, readers }: Observed): void {
-    let next = this.#sampled?.next()
-    if (!next || next.done) {
-      this.#sampled = readers.open[Symbol.iterator]()
-      next = this.#sampled.next()
-    }
-    if (next.done) return
-    const readAt = streams.lastByteAt(next.value.log)
-    const delay = readAt === undefined ? undefined : next.value.delaySince(readAt)
+    const connection = readers.any
+    if (!connection) return
+    const readAt = streams.lastByteAt(connection.log)
+    const delay = readAt === undefined ? undefined : connection.delaySince(readAt)
     if (delay !== undefined) this.#metrics?.addedLatency(delay)
   }
 

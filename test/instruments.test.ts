@@ -7,7 +7,7 @@ import { report } from './support/reports.ts'
 
 const observed = {
   streams: { live: 2, begun: 3, draining: false, list: () => [{ outputTokens: 10 }, { outputTokens: 5 }] },
-  readers: { open: [], collecting: 1 },
+  readers: { open: [], any: undefined, collecting: 1 },
   pressure: { reason: undefined, loop: { turnMs: 2, utilization: 0.5 } },
   keys: 1,
   restingKeys: () => ({}),

@@ -3,7 +3,7 @@ import type { LogEvent } from '../core/events.ts'
 import type { Encoder } from '../core/format.ts'
 import type { Cursor, LogReader, StreamLog } from '../core/ports.ts'
 import { Frames, reconnectAfter } from '../core/sse.ts'
-import type { Swept } from '../core/sweep.ts'
+import type { Alarm, Swept } from '../core/sweep.ts'
 import { endUnknown } from './failure.ts'
 import type { ConnectionOptions } from './options.ts'
 import type { Lag, Outlet } from './outlet.ts'
@@ -28,6 +28,7 @@ const readsPerWrite = 16
  */
 export class Connection implements LogReader, Swept {
   readonly log: StreamLog
+  alarm: Alarm | undefined
   readonly #options: ConnectionOptions
   readonly #cursor: Cursor
   readonly #frames: Frames

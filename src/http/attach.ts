@@ -1,5 +1,5 @@
-import type { ServerResponse } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Bag } from '../core/bag.ts'
 import type { Caller } from '../core/caller.ts'
 import { describeFault, SluiceError } from '../core/errors.ts'
 import { type DoneEvent, isTerminal } from '../core/events.ts'
@@ -10,9 +10,9 @@ import { reconnectAfter } from '../core/sse.ts'
 import type { Sweep } from '../core/sweep.ts'
 import { Connection } from '../delivery/connection.ts'
 import type { Begun } from '../run/streams.ts'
-import { http2StreamOf, streamHeaders } from './headers.ts'
-import { ResponseOutlet } from './outlet.ts'
+import { streamHeaders } from './headers.ts'
 import type { HttpLog } from './server.ts'
+import { comesBack, StreamResponse } from './stream-response.ts'
 import { noteStream } from './watch.ts'
 
 export interface AttachOptions {
@@ -45,24 +45,15 @@ function returnMs(): number {
   return Math.round(leastReturnMs + Math.random() * returnSpreadMs)
 }
 
-/** Clients of `EventSource` and its like. */
-function comesBack({ method }: FastifyRequest, format: Format): boolean {
-  return method === 'GET' && format.reconnects === true
-}
-
 /** Opens event streams on HTTP responses. */
 export class Attacher {
   readonly #options: AttachOptions
   readonly #sweep: Sweep
   readonly #log: HttpLog
-  /** Who is connected, and whether they come back by themselves. */
-  readonly #open = new Map<
-    Connection,
-    { readonly raw: ServerResponse; readonly returns: boolean; readonly caller: Caller }
-  >()
+  readonly #open = new Bag<StreamResponse>()
 
   /** How to end the waiting of those who want whole answers, and who they are. */
-  readonly #collecting = new Map<(error: SluiceError) => void, Caller>()
+  readonly #collecting = new Bag<{ readonly reject: (error: SluiceError) => void; readonly caller: Caller }>()
 
   constructor(options: AttachOptions, sweep: Sweep, log: HttpLog) {
     this.#options = options
@@ -77,7 +68,12 @@ export class Attacher {
 
   /** Clients that get streams here. */
   get open(): Iterable<Connection> {
-    return this.#open.keys()
+    return Array.from(this.#open, ({ connection }) => connection)
+  }
+
+  /** One of them. */
+  get any(): Connection | undefined {
+    return this.#open.any()?.connection
   }
 
   /** Streams a log from frame `view.after` on. */
@@ -90,10 +86,10 @@ export class Attacher {
    * @throws SluiceError when the run failed before that: the response is still free for an HTTP status
    */
   async attachWhenOpen(request: FastifyRequest, reply: FastifyReply, begun: Begun, view: View): Promise<void> {
-    const connection = this.#connect(request, reply, begun.log, view)
+    const response = this.#connect(request, reply, begun.log, view)
     const failure = await this.opened(begun, reply)
-    if (failure && connection.alive) throw failure
-    connection.open()
+    if (failure && response.alive) throw failure
+    response.open()
   }
 
   /**
@@ -119,12 +115,12 @@ export class Attacher {
     }
     reply.raw.on('close', leave)
     if (reply.request.raw.socket.destroyed) leave()
-    this.#collecting.set(reject, reply.request.caller)
+    const place = this.#collecting.add({ reject, caller: reply.request.caller })
     try {
       skip()
       await ended
     } finally {
-      this.#collecting.delete(reject)
+      this.#collecting.remove(place)
     }
     const { message, terminal } = clientSnapshot(await log.history())
     cursor.close()
@@ -141,7 +137,7 @@ export class Attacher {
     const { promise, resolve } = Promise.withResolvers<undefined>()
     const commit = () => resolve(undefined)
     const timer = setTimeout(commit, this.#options.commit_after_ms)
-    reply.raw.once('close', commit)
+    reply.raw.on('close', commit)
     const failure = await Promise.race([run.opened, promise])
     reply.raw.off('close', commit)
     clearTimeout(timer)
@@ -153,10 +149,10 @@ export class Attacher {
    * that another process can go on with.
    */
   handOver(): void {
-    for (const [connection, { raw, returns }] of this.#open) {
-      if (!returns || !connection.log.shared) continue
-      // Kept alive, the connection would bring the client back to where it was.
-      endConnectionAfter(raw)
+    for (const response of this.#open) {
+      const { connection } = response
+      if (!response.returns || !connection.log.shared) continue
+      response.endConnection()
       connection.handOver(returnMs())
     }
   }
@@ -182,27 +178,29 @@ export class Attacher {
 
   /** Tells them that they wait in vain. */
   failCollecting(error: SluiceError): void {
-    for (const reject of this.#collecting.keys()) reject(error)
+    for (const { reject } of this.#collecting) reject(error)
   }
 
   /** Ends what clients get whose key is not valid any more; the streams may be others' as well. */
   revoke(isRevoked: (caller: Caller) => boolean): void {
     const error = new SluiceError('access_revoked')
-    for (const [connection, { caller }] of this.#open) if (isRevoked(caller)) connection.fail(error)
-    for (const [reject, caller] of this.#collecting) if (isRevoked(caller)) reject(error)
+    for (const { connection, caller } of this.#open) if (isRevoked(caller)) connection.fail(error)
+    for (const { reject, caller } of this.#collecting) if (isRevoked(caller)) reject(error)
   }
 
   /** Connections that wait for more than this process has of their streams. */
   async waiting(): Promise<Connection[]> {
-    const all = await Promise.all(
-      Array.from(this.#open.keys(), async (each) => ((await each.log.terminal()) ? [] : [each])),
-    )
+    const all = await Promise.all(Array.from(this.open, async (each) => ((await each.log.terminal()) ? [] : [each])))
     return all.flat()
   }
 
   /** Makes the client a reader of the log before its response has begun, so that its leaving counts from the start. */
-  #connect(request: FastifyRequest, reply: FastifyReply, log: StreamLog, { format, after = 0, smooth }: View) {
-    const { raw } = reply
+  #connect(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    log: StreamLog,
+    { format, after = 0, smooth }: View,
+  ): StreamResponse {
     const connection = new Connection(log, {
       format,
       after,
@@ -213,36 +211,15 @@ export class Attacher {
       onFault: (fault) =>
         this.#log.error({ request_id: request.id, stream: log.id, fault: describeFault(fault) }, 'connection failed'),
     })
-    this.#open.set(connection, { raw, returns: comesBack(request, format), caller: request.caller })
-    let alive = true
+    const response = new StreamResponse(request, reply, connection, format)
+    const place = this.#open.add(response)
     const gone = () => {
-      alive = false
-      this.#open.delete(connection)
-      connection.close()
+      this.#open.remove(place)
+      response.close()
     }
     // The request's own `close` comes as soon as a POST body is read; the response's comes when the client is gone.
-    raw.on('close', gone)
+    reply.raw.on('close', gone)
     if (request.raw.socket.destroyed) gone()
-    return {
-      get alive() {
-        return alive
-      },
-      open: () => {
-        reply.hijack()
-        if (!alive) return
-        noteStream(reply)
-        const resumable = log.isolated && { 'x-resumable': 'false' }
-        raw.writeHead(200, { ...streamHeaders(reply, format), 'x-stream-id': log.id, ...resumable })
-        // The head goes out with the first frames where there are some, which saves a system call.
-        const outlet = new ResponseOutlet(raw, () => connection.resume())
-        if (!connection.start(outlet)) raw.flushHeaders()
-      },
-    }
+    return response
   }
-}
-
-/** Over HTTP/2 it has been told to come back over another one by then. */
-function endConnectionAfter(response: ServerResponse): void {
-  const { socket } = response
-  if (!http2StreamOf(response)) response.once('finish', () => socket?.end())
 }

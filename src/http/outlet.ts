@@ -20,8 +20,10 @@ export class ResponseOutlet implements Outlet {
   constructor(response: ServerResponse, onDrain: () => void) {
     this.#response = response
     // Drains follow one another in a single turn of the event loop when a client reads as fast as it is written to.
-    this.#onDrain = () => void setImmediate(onDrain)
-    response.on('drain', this.#onDrain)
+    // By a name of its own: V8 takes a function that is made for a property to be a method, and makes it as an old object.
+    const onDrainOnce = () => void setImmediate(onDrain)
+    this.#onDrain = onDrainOnce
+    response.on('drain', onDrainOnce)
   }
 
   get pendingBytes(): number {
@@ -56,6 +58,6 @@ export class ResponseOutlet implements Outlet {
     this.#socket = socket
     socket.on('drain', this.#onDrain)
     // The connection may be kept alive for the next request.
-    this.#response.once('close', () => socket.off('drain', this.#onDrain))
+    this.#response.on('close', () => socket.off('drain', this.#onDrain))
   }
 }

@@ -57,10 +57,11 @@ export class LocalLog {
     const last = events.at(-1)
     if (last && isTerminal(last)) this.#terminal = last
     this.#events.push(events)
+    const signals = this.#signals
+    // Before readers take the end, and go.
+    if (this.#terminal) this.#signals = undefined
     this.#wakeAll()
     if (this.#cursors.size === 0) this.#events.dropLatest()
-    const signals = this.#signals
-    if (this.#terminal) this.#signals = undefined
     if (this.#terminal || this.#takesOther()) signals?.onGrown()
   }
 

@@ -1,3 +1,4 @@
+import { Directory } from '../core/directory.ts'
 import { cameToNothing, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Claim, Cursor, LogOptions, LogReader, LogStore, OwnerSignals, StreamLog } from '../core/ports.ts'
 import type { ToolDecision } from '../core/tools.ts'
@@ -88,7 +89,7 @@ export interface MemoryStore extends LogStore {
 export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions): MemoryStore {
   const logs = new Map<string, MemoryLog | ArchivedLog>()
   /** Live logs by their other names. */
-  const live = new Map<string, MemoryLog>()
+  const live = new Directory<MemoryLog>()
   const claims = new Map<string, Claim>()
   const claimExpiry = new Expiry<string>(keyTtlMs, freeKey)
   const finished = new Expiry<ArchivedLog>(retentionMs, forget)
@@ -175,7 +176,8 @@ export function memoryStore({ retentionMs, keyTtlMs, maxBytes }: MemoryOptions):
     findLive: async (alias) => live.get(alias),
     async close() {
       for (const expiry of [claimExpiry, finished, finishedWithKey]) expiry.close()
-      for (const each of [logs, live, claims]) each.clear()
+      for (const each of [logs, claims]) each.clear()
+      live.clear()
     },
   }
 }

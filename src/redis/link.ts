@@ -1,6 +1,6 @@
 import { createClient, type RedisScripts } from '@redis/client'
 import { SluiceError } from '../core/errors.ts'
-import type { Sweep, Swept } from '../core/sweep.ts'
+import type { Alarm, Sweep, Swept } from '../core/sweep.ts'
 
 /** Redis did not do what it was asked, or nobody knows whether it did: away, frozen, out of memory, not allowed. */
 export class StoreAway extends Error {
@@ -73,6 +73,7 @@ export interface Link<Scripts extends RedisScripts> {
  * fails, and none is ever sent twice by itself: whoever sent it knows whether it can be repeated.
  */
 export class RedisLink<Scripts extends RedisScripts> implements Link<Scripts>, Swept {
+  alarm: Alarm | undefined
   readonly #options: LinkOptions<Scripts>
   #client: Client<Scripts>
   #openedAt = performance.now()

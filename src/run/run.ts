@@ -4,7 +4,7 @@ import type { CancelledBy, LogEvent, TerminalEvent } from '../core/events.ts'
 import type { OwnerSignals, StreamLog } from '../core/ports.ts'
 import { newStreamId } from '../core/position.ts'
 import type { LiveRun, RunReport } from '../core/report.ts'
-import type { Swept } from '../core/sweep.ts'
+import type { Alarm, Swept } from '../core/sweep.ts'
 import type { ToolDecision } from '../core/tools.ts'
 import { Answer, type AnswerSignals } from './answer.ts'
 import { clockErrors } from './clocks.ts'
@@ -23,6 +23,7 @@ type Ending = { readonly cancelled: CancelledBy } | { readonly error: SluiceErro
  */
 export class Run implements OwnerSignals, Swept, AnswerSignals {
   readonly log: StreamLog
+  alarm: Alarm | undefined
   /** Resolves when the log has its first event: from then on its id is good for something, on every replica. */
   readonly logged: Promise<void>
   /** Resolves at upstream's first event that is no ping, or at the end, with the failure if it came to nothing. */

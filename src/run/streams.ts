@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { Bag } from '../core/bag.ts'
 import { SluiceError } from '../core/errors.ts'
 import type { Claim, OrphanLog, Pressure, StreamLog } from '../core/ports.ts'
 import { newStreamId } from '../core/position.ts'
@@ -45,7 +46,7 @@ const endMs = 1_000
 /** The runs of this process: admits them, finds their logs, ends them. */
 export class Streams {
   readonly #options: StreamsOptions
-  readonly #live = new Set<Run>()
+  readonly #live = new Bag<Run>()
   #draining = false
   /** Runs that this process has begun, or taken over. */
   begun = 0
@@ -186,11 +187,11 @@ export class Streams {
 
   #run(options: RunOptions): Run {
     const run = new Run(this.#options, options)
-    this.#live.add(run)
+    const place = this.#live.add(run)
     this.begun++
     const ended = run.ended.then(this.#options.onEnd, (fault) => this.#options.onFault(fault, run.log.id))
     void ended.finally(() => {
-      this.#live.delete(run)
+      this.#live.remove(place)
       this.#checkIdle()
     })
     return run

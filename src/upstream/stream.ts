@@ -47,6 +47,7 @@ export class EventStream implements UpstreamStream, BodySink {
   #sink: UpstreamSink | undefined
   #paused = true
   #failure: SluiceError | undefined
+  #releasing: NodeJS.Timeout | undefined
   /** The socket has nothing more for us. */
   #ended = false
   /** The sink has all it gets. */
@@ -88,10 +89,8 @@ export class EventStream implements UpstreamStream, BodySink {
     this.#over = true
     this.#signal.removeEventListener('abort', this.#onAbort)
     if (this.#ended) return
-    const timer = setTimeout(() => {
-      if (!this.#ended) this.#control.abort(new Error('response not ended in time'))
-    }, releaseMs)
-    timer.unref()
+    this.#releasing = setTimeout(() => this.#control.abort(new Error('response not ended in time')), releaseMs)
+    this.#releasing.unref()
   }
 
   abandon(): void {
@@ -163,6 +162,7 @@ export class EventStream implements UpstreamStream, BodySink {
 
   #end(failure?: SluiceError): void {
     this.#ended = true
+    clearTimeout(this.#releasing)
     this.#signal.removeEventListener('abort', this.#onAbort)
     this.#failure ??= failure
     this.#tellEnd()

@@ -138,6 +138,7 @@ interface Refusal {
 /** One request and its response. It lives as long as the stream does, so it keeps nothing that only the opening needs. */
 class Exchange implements Dispatcher.DispatchHandler {
   #signal: AbortSignal | undefined
+  #onAbort: (() => void) | undefined
   #opening: Opening | undefined
   #control: Dispatcher.DispatchController | undefined
   /** Where the body of a success goes. */
@@ -147,11 +148,16 @@ class Exchange implements Dispatcher.DispatchHandler {
   constructor(signal: AbortSignal | undefined, opening: Opening) {
     this.#opening = opening
     this.#signal = signal
-    signal?.addEventListener('abort', this)
+    if (!signal) return
+    // A function, though an object with `handleEvent` would do: around that Node makes one that V8 takes for a method, and
+    // so for an old object, which kept 6 kB of each stream until the next full collection.
+    const onAbort = () => this.#giveUp()
+    this.#onAbort = onAbort
+    signal.addEventListener('abort', onAbort)
   }
 
-  /** Of the signal: the request is given up before there is a response to give up. */
-  handleEvent(): void {
+  /** There is no response to give up yet. */
+  #giveUp(): void {
     const reason = this.#signal?.reason instanceof Error ? this.#signal.reason : new Error('aborted')
     const opening = this.#opening
     // The status is known; only the body that explains it is not.
@@ -162,7 +168,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#control = controller
-    if (this.#signal?.aborted) this.handleEvent()
+    if (this.#signal?.aborted) this.#giveUp()
   }
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number, raw: RawHeaders): void {
@@ -224,7 +230,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #settle(): void {
-    this.#signal?.removeEventListener('abort', this)
+    if (this.#onAbort) this.#signal?.removeEventListener('abort', this.#onAbort)
+    this.#onAbort = undefined
     this.#signal = undefined
     this.#opening = undefined
   }

@@ -1,3 +1,4 @@
+import type { Directory } from '../../core/directory.ts'
 import { ifThere } from '../../redis/link.ts'
 import type { RedisCommands } from './commands.ts'
 import type { FollowedLog } from './followed.ts'
@@ -6,8 +7,8 @@ import { fromWord } from './questions.ts'
 
 /** What a message can be about. */
 export interface Hearing {
-  readonly owned: ReadonlyMap<string, OwnedLog>
-  readonly followed: ReadonlyMap<string, FollowedLog>
+  readonly owned: Directory<OwnedLog>
+  readonly followed: Directory<FollowedLog>
   readonly commands: RedisCommands
 }
 

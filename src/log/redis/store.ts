@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Turns } from '../../core/at-once.ts'
+import { Directory } from '../../core/directory.ts'
 import type { LogEvent } from '../../core/events.ts'
 import type { Claim, LogOptions, LogStore, NewClaim, StoreHealth, StreamLog } from '../../core/ports.ts'
 import { ifThere, orUnavailable } from '../../redis/link.ts'
@@ -41,8 +42,8 @@ class RedisStore implements LogStore {
   readonly #memory: MemoryStore
   readonly #commands: RedisCommands
   readonly #reaper: Reaper
-  readonly #owned = new Map<string, OwnedLog>()
-  readonly #followed = new Map<string, FollowedLog>()
+  readonly #owned = new Directory<OwnedLog>()
+  readonly #followed = new Directory<FollowedLog>()
   readonly #claimed = new Map<string, StreamFacts>()
   /** Streams that Redis has begun and can never have whole: their epochs, until Redis knows. */
   readonly #toCut = new Map<string, number>()
@@ -243,8 +244,7 @@ class RedisStore implements LogStore {
 }
 
 /** Resolves when Redis is there, or after a moment without it: streams run all the same. */
-export async function redisStore(options: RedisStoreOptions): Promise<LogStore> {
+export function redisStore(options: RedisStoreOptions): Promise<LogStore> {
   const store = new RedisStore(options)
-  await store.connected
-  return store
+  return store.connected.then(() => store)
 }
