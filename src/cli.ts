@@ -4,6 +4,7 @@ import { fail } from './commands/failure.ts'
 import { commandNamed, helpOf, helpOfAll, readArguments } from './commands/help.ts'
 import { commands } from './commands/registry.ts'
 import { ConfigError } from './config.ts'
+import { tuneEngine } from './engine.ts'
 import { faultOfNode, readVersion } from './version.ts'
 
 async function main(args: string[]): Promise<void> {
@@ -30,4 +31,5 @@ function help([name, ...words]: string[]): void {
   print(name === undefined || name.startsWith('-') ? helpOfAll(commands) : helpOf(commandNamed(commands, name)))
 }
 
+tuneEngine()
 main(process.argv.slice(2)).catch(fail)
