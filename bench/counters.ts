@@ -15,7 +15,7 @@ export interface Counters {
 }
 
 /** What the parent may ask for; each is answered with counters. */
-export type Question = 'read' | 'collect' | 'watch' | 'unwatch'
+export type Question = 'read' | 'collect' | 'collect young' | 'watch' | 'unwatch'
 
 /**
  * Preloaded into a server (`--import`) that is a child with an IPC channel: answers the parent's questions. Readings go
@@ -48,6 +48,8 @@ function read(): Counters {
 
 process.on('message', (question: Question) => {
   if (question === 'collect') globalThis.gc?.()
+  // Twice, as it takes two for an object to grow old.
+  if (question === 'collect young') for (let n = 0; n < 2; n++) globalThis.gc?.({ type: 'minor' })
   if (question === 'watch') hook.enable()
   if (question === 'unwatch') hook.disable()
   // Observers hear of a collection in a later turn of the loop.
