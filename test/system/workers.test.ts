@@ -97,7 +97,10 @@ describe.concurrent('two workers', { timeout: 40_000 }, () => {
       const [hour, now] = jsonFrames(parseFrames(watcher.body))
       expect(hour).toMatchObject({ type: 'hour' })
       expect(now).toMatchObject({ live: 2, readers: 2, draining: false, storeUp: true })
-      expect(now?.['streams']).toMatchObject(ids.map((id) => ({ stream: id })))
+      const shown = now?.['streams'] as { stream: string; ageMs: number }[]
+      expect(shown.map(({ stream }) => stream).toSorted()).toEqual(ids.toSorted())
+      // The oldest first, by what the workers say, each a moment apart: which of two of one age that is, is open.
+      expect(shown).toEqual(shown.toSorted((one, other) => other.ageMs - one.ageMs))
     }
     // Each connection comes to another worker: one of the two asks does not come to the one that runs the stream.
     for (const id of ids) {
