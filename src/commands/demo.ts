@@ -12,6 +12,7 @@ export const demo: Command = {
     const config = loadSingleConfig()
     const { mode } = config.access
     const { app, simulator } = await startDemo(config)
+    stopOnSignals(app, () => simulator.close())
     print(`
 Sluice is listening on ${app.url}, with a simulated Claude behind it (${simulator.url}).
 
@@ -29,7 +30,6 @@ An overload in the middle of the answer:
 
 ${askingForKeys(mode)}Ctrl-C stops it.
 `)
-    stopOnSignals(app, () => simulator.close())
   },
 }
 

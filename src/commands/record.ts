@@ -29,14 +29,14 @@ and organisations. It holds what Claude said: read it before you give it away. s
     const { Recorder } = await import('../simulator/recorder.ts')
     const told = (line: string) => complain(`${new Date().toISOString()} ${line}\n`)
     const recorder = await Recorder.start({ folder, upstream, port, ...(host && { host }), told })
+    onStopSignal(() => {
+      recorder.close().then(() => process.exit(0), fail)
+    })
     print(`Recording is ready on ${recorder.url}, in front of ${upstream}. Send a client there:
 
   ANTHROPIC_BASE_URL=${recorder.url}
 
 Ctrl-C stops it.
 `)
-    onStopSignal(() => {
-      recorder.close().then(() => process.exit(0), fail)
-    })
   },
 }

@@ -41,10 +41,10 @@ async function main(): Promise<void> {
   if (config.server.workers > 1) return primary(config, logger)
   const { startApp } = await loadApp()
   const app = await startApp(config, logger)
-  logger.info({ url: app.url }, 'listening')
   onHangUp(config, app.reloadFiles)
   stopOnSignals(app, () => flushLogs(logger))
   stopOnDefects(app, logger)
+  logger.info({ url: app.url }, 'listening')
 }
 
 /** Serves no streams itself. */

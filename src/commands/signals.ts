@@ -2,6 +2,7 @@ import type { App } from '../app.ts'
 import type { Config } from '../config.ts'
 import { fail } from './failure.ts'
 
+/** Before a command says that it is ready: whoever reads that may send a signal at once. */
 export function onStopSignal(stop: () => void): void {
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

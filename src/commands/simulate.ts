@@ -37,6 +37,7 @@ export const simulate: Command = {
       defaults: parseScenario(textOf(values['defaults']) ?? ''),
       recordings: new Map([...loadRecordings(), ...own]),
     })
+    onStopSignal(() => void simulator.close())
     const width = Math.max(...Object.keys(scenarioFields).map((name) => name.length))
     const fields = Object.entries(scenarioFields).map(
       ([name, field]) => `  ${name.padEnd(width)}  ${field.description}`,
@@ -47,6 +48,5 @@ export const simulate: Command = {
 What an answer is like goes into the model name, e.g. "claude-sim?text=500&delay_ms=20&error_at=40":
 ${fields.join('\n')}
 ${names.length > 0 ? `\nRecordings in ${folder}, e.g. "claude-sim?recording=…&pace=recorded":\n${names.join('')}` : ''}`)
-    onStopSignal(() => void simulator.close())
   },
 }
