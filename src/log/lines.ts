@@ -160,8 +160,11 @@ export class Reader implements Place {
     this.#lines = lines
     if (from === 0) return
     Object.assign(this, lines.pieceOf(from))
-    const { position } = this
-    this.#unread = lines.read(this).slice(from - position)
+    // Where the latest lie in the piece, one read goes no further than to them.
+    for (const first = Math.min(from, lines.length); this.position < first; ) {
+      const { position } = this
+      this.#unread = lines.read(this).slice(Math.max(0, first - position))
+    }
   }
 
   /** How many events it has yet to give. */

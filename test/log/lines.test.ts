@@ -70,7 +70,7 @@ it('gives every reader all events in order, from wherever it begins, however the
         expect([...seen, ...rest]).toEqual(all.slice(from))
       }
     }),
-    { numRuns: 100 },
+    { numRuns: 300 },
   )
 })
 
@@ -95,6 +95,14 @@ it('gives the objects to those alone who have read everything before', () => {
   const read = late.next(9)
   expect(read).toEqual(events)
   expect(read[0]).not.toBe(events[0])
+})
+
+it('begins among the events pushed last, though not all have had them', () => {
+  const lines = new EventLines()
+  const events = ['a', 'b', 'c', 'd'].map(piece)
+  lines.push(events.slice(0, 1))
+  lines.push(events.slice(1))
+  for (const from of events.keys()) expect(drain(new Reader(lines, from), 9)).toEqual(events.slice(from))
 })
 
 it('takes little room for a log that says little, and one piece for an event larger than any', () => {
