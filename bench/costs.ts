@@ -44,8 +44,8 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'paced: bytes of heap per frame',
-    measured: 3_477,
-    margin: 0.1,
+    measured: 3_840,
+    margin: 0.05,
     value: ({ paced }) => paced.heap,
     why: 'garbage per read: parsing what could be cut out, copies, closures, options',
   },
@@ -66,7 +66,7 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'full speed: asynchronous resources per frame',
-    measured: 0.022,
+    measured: 0.0277,
     margin: 0.15,
     value: ({ fullMade }) => fullMade.all,
     why: 'a promise, a timer or a tick per event would be 1',
@@ -145,8 +145,8 @@ export const costs: readonly Cost[] = [
   },
   {
     name: 'open stream: bytes of heap',
-    measured: 20_420,
-    margin: 0.1,
+    measured: 22_400,
+    margin: 0.05,
     value: ({ open }) => open.heap,
     why: 'what a stream holds that waits; what kernel and C++ hold for it is not in it',
   },

@@ -5,7 +5,7 @@ import type { ToolDecision } from './tools.ts'
 
 /** Who reads a log. */
 export interface LogReader {
-  /** There is more to read, or never will be. */
+  /** There is more to read, or never will be. It may be read at once, or a little later. */
   wake(): void
 }
 

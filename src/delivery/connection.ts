@@ -3,6 +3,7 @@ import type { LogEvent } from '../core/events.ts'
 import type { Encoder } from '../core/format.ts'
 import type { Cursor, LogReader, StreamLog } from '../core/ports.ts'
 import { Frames, reconnectAfter } from '../core/sse.ts'
+import { Stage } from '../core/stage.ts'
 import type { Alarm, Swept } from '../core/sweep.ts'
 import { endUnknown } from './failure.ts'
 import type { ConnectionOptions } from './options.ts'
@@ -21,6 +22,9 @@ const lookMs = 100
 const smoothMs = 20
 /** Reads for one write at the most, as far as they give little to write. */
 const readsPerWrite = 16
+
+/** Connections whose logs have more for them. */
+const woken = new Stage<Connection>((connection) => connection.pump())
 
 /**
  * One client reading one log in one format: a cursor, a fold, a socket. A slow client is a cursor that lags. All that
@@ -72,7 +76,7 @@ export class Connection implements LogReader, Swept {
   }
 
   wake(): void {
-    this.#pump()
+    woken.add(this)
   }
 
   /** The client took what was pending. */
@@ -132,7 +136,7 @@ export class Connection implements LogReader, Swept {
     const outlet = this.#outlet
     if (!outlet) return now + lookMs
     this.#look(outlet, now)
-    if (this.#smoother) this.#pump()
+    if (this.#smoother) this.pump()
     if (this.#lagging && now - this.#lastProgressAt >= this.#options.clientStallMs) outlet.destroy()
     else if (!this.#ended && !this.#blocked && now - this.#lastWriteAt >= this.#options.heartbeatMs) {
       this.#write(outlet, this.#options.format.heartbeat)
@@ -164,7 +168,7 @@ export class Connection implements LogReader, Swept {
   }
 
   /** Writes once: whatever there is, and however fast its client, others get their turn before it goes on. */
-  #pump(): void {
+  pump(): void {
     const outlet = this.#outlet
     if (!outlet || this.#blocked || this.#resting || this.#ended) return
     try {
@@ -187,7 +191,7 @@ export class Connection implements LogReader, Swept {
 
   /** Writes what was there before. */
   #catchUp(): void {
-    this.#pump()
+    this.pump()
     this.#lastOtherWriteAt = this.#lastWriteAt
   }
 

@@ -1,6 +1,7 @@
 import type { SluiceError } from '../core/errors.ts'
 import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Cursor, LogReader } from '../core/ports.ts'
+import { Stage } from '../core/stage.ts'
 import { type ArchivedFacts, ArchivedLog } from './archived.ts'
 import { EventLines, Reader } from './lines.ts'
 
@@ -10,6 +11,9 @@ export interface LocalLogSignals {
   /** The log takes up more room than before, or less. */
   onGrown(): void
 }
+
+/** Logs that were written to: what they take up is told when readers who keep up have had it, and let go of it. */
+const grown = new Stage<LocalLog>((log) => log.measure())
 
 /**
  * The events of one log in this process's memory, and who reads them. Readers hold a position each, never a copy, so a
@@ -23,7 +27,7 @@ export class LocalLog {
   #terminal: TerminalEvent | undefined
   #loss: SluiceError | undefined
   /** The room that was taken up at the last look, in bytes. */
-  #told = 0
+  #measured = 0
 
   constructor(signals: LocalLogSignals) {
     this.#signals = signals
@@ -62,14 +66,16 @@ export class LocalLog {
     if (this.#terminal) this.#signals = undefined
     this.#wakeAll()
     if (this.#cursors.size === 0) this.#events.dropLatest()
-    if (this.#terminal || this.#takesOther()) signals?.onGrown()
+    if (this.#terminal) signals?.onGrown()
+    else grown.add(this)
   }
 
-  /** @returns whether it takes up another room than at the last look */
-  #takesOther(): boolean {
-    const before = this.#told
-    this.#told = this.#events.bytes
-    return this.#told !== before
+  /** Tells the room that it takes up, if that is another than at the last look. */
+  measure(): void {
+    const { bytes } = this.#events
+    if (bytes === this.#measured) return
+    this.#measured = bytes
+    this.#signals?.onGrown()
   }
 
   /** Nothing follows any more, though there is no terminal event: readers are told when they get there. */
@@ -111,7 +117,7 @@ export class LocalLog {
   letGo(): void {
     for (const { position } of this.#cursors) if (position < this.#events.length) return
     this.#events.dropLatest()
-    if (!this.#terminal && this.#takesOther()) this.#signals?.onGrown()
+    this.measure()
   }
 
   #wakeAll(): void {

@@ -2,6 +2,7 @@ import type { WireError, WireEvent } from '../core/codec.ts'
 import { SluiceError, toSluiceError } from '../core/errors.ts'
 import type { UpstreamEvent } from '../core/events.ts'
 import type { UpstreamSink, UpstreamStream } from '../core/ports.ts'
+import { Stage } from '../core/stage.ts'
 import { EventDecoder } from './decode.ts'
 import { connectionError, streamError } from './failures.ts'
 import type { BodyControl, BodySink, StreamingResponse } from './transport.ts'
@@ -15,20 +16,15 @@ const releaseMs = 250
 /** Stands for a list with nothing in it, and must stay so. */
 const none: never[] = []
 
-/** Streams with bytes of the socket read under way: one queue for all, as a task of its own for each is the dearer one. */
-let unread: EventStream[] = none
+/** Enough for a batch to pay, and few enough for what it works on to stay in the caches and for nobody to wait for long. */
+const streamsPerBatch = 64
 
-function decodeSoon(stream: EventStream): void {
-  if (unread.length > 0) return void unread.push(stream)
-  unread = [stream]
-  queueMicrotask(decodeUnread)
-}
+/** A stream that gets so many pieces at once, or one of that size, is at full speed: best decoded while it is in the caches. */
+const piecesPerBatch = 16
+const bytesPerPiece = 4 * 1024
 
-function decodeUnread(): void {
-  const streams = unread
-  unread = none
-  for (const stream of streams) stream.decode()
-}
+/** Streams with bytes that came in this turn of the event loop. */
+const arrivals = new Stage<EventStream>((stream) => stream.decode(), setImmediate)
 
 /** One open answer: decodes what the socket pushes, and pushes it on, a batch for each socket read. */
 export class EventStream implements UpstreamStream, BodySink {
@@ -40,7 +36,7 @@ export class EventStream implements UpstreamStream, BodySink {
   readonly #control: BodyControl
   readonly #signal: AbortSignal
   readonly #onAbort = () => this.#giveUp(abortFailure(this.#signal))
-  /** Bytes of the socket read under way. */
+  /** Bytes of the turn under way. */
   #unread: Buffer[] = none
   /** Batches that came while nobody took them. */
   #waiting: (readonly UpstreamEvent[])[] = []
@@ -98,13 +94,18 @@ export class EventStream implements UpstreamStream, BodySink {
     this.#giveUp(new SluiceError('upstream_error', { reason: 'abandoned' }))
   }
 
-  /** Claude sends an HTTP chunk per event, and a socket read may hold hundreds: they are decoded together. */
+  /** Claude sends an HTTP chunk per event, and a socket read may hold hundreds: they are decoded together, in a later task. */
   onBytes(bytes: Buffer): void {
     this.bytes += bytes.length
-    if (this.#unread.length > 0) return void this.#unread.push(bytes)
-    // Not pushed onto an empty array, which gets room for 17.
-    this.#unread = [bytes]
-    decodeSoon(this)
+    let isWhole: boolean
+    if (this.#unread.length > 0) isWhole = this.#unread.push(bytes) === piecesPerBatch
+    else {
+      // Not pushed onto an empty array, which gets room for 17.
+      this.#unread = [bytes]
+      isWhole = arrivals.add(this) === streamsPerBatch
+    }
+    // Not here, where the HTTP parser is at work.
+    if (isWhole || bytes.length >= bytesPerPiece) queueMicrotask(arrivals.workOff)
   }
 
   onEnd(): void {
@@ -122,7 +123,7 @@ export class EventStream implements UpstreamStream, BodySink {
     this.#end(connectionError(error, 'upstream_truncated'))
   }
 
-  /** Takes in what the socket read under way has brought. */
+  /** Takes in what has come by now. */
   decode(): void {
     const unread = this.#unread
     if (unread.length === 0) return

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import type { Delta } from '../../src/core/delta.ts'
 import type { UpstreamEvent } from '../../src/core/events.ts'
@@ -21,13 +22,16 @@ function open() {
     },
   } as unknown as StreamingResponse
   const stream = new EventStream(response, 1_000_000, new AbortController().signal)
-  async function push(text: string): Promise<void> {
+  function bring(text: string): void {
     const delta = { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text } }
     sink?.onBytes(Buffer.from(`event: content_block_delta\ndata: ${JSON.stringify(delta)}\n\n`))
-    // A read is decoded behind those that came in the same moment.
-    await Promise.resolve()
   }
-  return { calls, stream, push }
+  /** A read of its own: it is decoded with all that came in the same turn of the event loop. */
+  async function push(text: string): Promise<void> {
+    bring(text)
+    await nextTurn()
+  }
+  return { calls, stream, bring, push }
 }
 
 /** Takes what is delivered; a batch each. */
@@ -70,4 +74,40 @@ it('holds events back while it is paused, a little in memory and the rest in the
   stream.resume()
   expect(sink.batches[1]).toEqual(numbers(20))
   expect(calls).toEqual(['pause', 'resume'])
+})
+
+it('takes in what one turn of the event loop brings as one batch', async () => {
+  const { stream, bring } = open()
+  const sink = receiver()
+  stream.deliver(sink)
+  for (const text of numbers(3)) bring(text)
+  await Promise.resolve()
+  expect(sink.batches).toEqual([])
+  await nextTurn()
+  expect(sink.batches).toEqual([numbers(3)])
+})
+
+it('takes in much at once, without waiting for what others get', async () => {
+  const { stream, bring } = open()
+  const sink = receiver()
+  stream.deliver(sink)
+  const large = 'x'.repeat(10_000)
+  for (const text of [large, large, 'rest']) bring(text)
+  await Promise.resolve()
+  expect(sink.batches).toEqual([[large, large, 'rest']])
+  bring('next')
+  await nextTurn()
+  expect(sink.batches.slice(1)).toEqual([['next']])
+})
+
+it('takes in what many have got without waiting for more', async () => {
+  const streams = Array.from({ length: 64 }, () => {
+    const sink = receiver()
+    const { stream, bring } = open()
+    stream.deliver(sink)
+    return { sink, bring }
+  })
+  for (const { bring } of streams) bring('a')
+  await Promise.resolve()
+  for (const { sink } of streams) expect(sink.batches).toEqual([['a']])
 })
