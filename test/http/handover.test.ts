@@ -211,8 +211,12 @@ describe.concurrent('a replica that shuts down with readers of another', () => {
     const body = { ...bodyOf(endless), on_disconnect: 'cancel' }
     const stream = await open(`${owner.url}/stream`, { body })
     const [last] = await read(other, stream, ['format=json'])
+    const framesOfLast = () => parseFrames(last?.body ?? '').length
+    // By then the owner has heard of it.
+    await eventually(() => framesOfLast() > 60, 10_000)
     stream.destroy()
-    await eventually(() => parseFrames(last?.body ?? '').length > 60, 10_000)
+    const seen = framesOfLast()
+    await eventually(() => framesOfLast() > seen + 60, 10_000)
     void other.app.shutDown()
     const { lastEventId } = handedOver((await last?.ended) ?? '')
     const { retry } = parseFrames((await last?.ended) ?? '').at(-1) as { retry?: string }
