@@ -1,7 +1,6 @@
 import type { SluiceError } from '../core/errors.ts'
 import { isTerminal, type LogEvent, type TerminalEvent } from '../core/events.ts'
 import type { Cursor, LogReader } from '../core/ports.ts'
-import { Stage } from '../core/stage.ts'
 import { type ArchivedFacts, ArchivedLog } from './archived.ts'
 import { EventLines, Reader } from './lines.ts'
 
@@ -11,9 +10,6 @@ export interface LocalLogSignals {
   /** The log takes up more room than before, or less. */
   onGrown(): void
 }
-
-/** Logs that were written to: what they take up is told when readers who keep up have had it, and let go of it. */
-const grown = new Stage<LocalLog>((log) => log.measure())
 
 /**
  * The events of one log in this process's memory, and who reads them. Readers hold a position each, never a copy, so a
@@ -58,6 +54,8 @@ export class LocalLog {
 
   append(events: readonly LogEvent[]): void {
     if (this.#terminal) throw new Error('append to a sealed log')
+    // What readers who keep up have had is let go of by now; what is left of it is not only there for a moment.
+    this.#measure()
     const last = events.at(-1)
     if (last && isTerminal(last)) this.#terminal = last
     this.#events.push(events)
@@ -65,13 +63,12 @@ export class LocalLog {
     // Before readers take the end, and go.
     if (this.#terminal) this.#signals = undefined
     this.#wakeAll()
-    if (this.#cursors.size === 0) this.#events.dropLatest()
+    if (this.#cursors.size === 0) this.letGo()
     if (this.#terminal) signals?.onGrown()
-    else grown.add(this)
   }
 
   /** Tells the room that it takes up, if that is another than at the last look. */
-  measure(): void {
+  #measure(): void {
     const { bytes } = this.#events
     if (bytes === this.#measured) return
     this.#measured = bytes
@@ -111,13 +108,13 @@ export class LocalLog {
   }
 
   /**
-   * A reader has all there is. Until the others have, the events stay objects: decoding what comes before a response is
+   * A reader has all there is, or there is none. Until the others have, the events stay objects: decoding what comes before a response is
    * open was 6 % of the time at full speed.
    */
   letGo(): void {
     for (const { position } of this.#cursors) if (position < this.#events.length) return
     this.#events.dropLatest()
-    this.measure()
+    this.#measure()
   }
 
   #wakeAll(): void {

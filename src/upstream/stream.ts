@@ -71,13 +71,13 @@ export class EventStream implements UpstreamStream, BodySink {
   resume(): void {
     this.#paused = false
     const waiting = this.#waiting
-    if (waiting.length > 0) {
-      this.#waiting = []
-      if (waiting.length >= maxWaitingReads) this.#control.resume()
-      if (this.#over) return
-      // All at once: one by one, a log slower than Claude would stay that many reads behind.
+    if (waiting.length > 0) this.#waiting = []
+    // All at once: one by one, a log slower than Claude would stay that many reads behind.
+    if (waiting.length > 0 && !this.#over) {
       this.#sink?.onEvents(waiting.length === 1 ? (waiting[0] as UpstreamEvent[]) : waiting.flat())
     }
+    // Behind them, as what the socket holds, be it the end of the response, comes while it is told to go on.
+    if (waiting.length >= maxWaitingReads && !this.#ended) this.#control.resume()
     this.#tellEnd()
   }
 
@@ -102,6 +102,7 @@ export class EventStream implements UpstreamStream, BodySink {
     else {
       // Not pushed onto an empty array, which gets room for 17.
       this.#unread = [bytes]
+      this.lastByteAt = performance.now()
       isWhole = arrivals.add(this) === streamsPerBatch
     }
     // Not here, where the HTTP parser is at work.
@@ -128,7 +129,6 @@ export class EventStream implements UpstreamStream, BodySink {
     const unread = this.#unread
     if (unread.length === 0) return
     this.#unread = none
-    this.lastByteAt = performance.now()
     if (this.#failure || this.#over) return
     const events: WireEvent[] = []
     const failure = failureOf(() => this.#decoder.feed(unread, events))

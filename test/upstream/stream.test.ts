@@ -31,7 +31,8 @@ function open() {
     bring(text)
     await nextTurn()
   }
-  return { calls, stream, bring, push }
+  const end = () => sink?.onEnd()
+  return { calls, control, stream, bring, push, end }
 }
 
 /** Takes what is delivered; a batch each. */
@@ -110,4 +111,61 @@ it('takes in what many have got without waiting for more', async () => {
   for (const { bring } of streams) bring('a')
   await Promise.resolve()
   for (const { sink } of streams) expect(sink.batches).toEqual([['a']])
+})
+
+it('gives what waited before what the socket held, though that comes while it is told to go on', async () => {
+  const { control, stream, bring, push, end } = open()
+  const ends: unknown[] = []
+  const sink = { ...receiver(), onEnd: (failure: unknown) => void ends.push(failure) }
+  control.resume = () => {
+    bring('16')
+    bring('17')
+    end()
+    return 0
+  }
+  stream.deliver(sink)
+  stream.pause()
+  for (const text of numbers(16)) await push(text)
+  stream.resume()
+  await nextTurn()
+  expect(sink.batches.flat()).toEqual(numbers(18))
+  expect(ends).toEqual([undefined])
+})
+
+it('holds the end of the response back, too, while the log takes what waited', async () => {
+  const { control, stream, bring, push, end } = open()
+  const ends: unknown[] = []
+  const taken = receiver()
+  const sink = {
+    onEvents: (events: readonly UpstreamEvent[]) => {
+      taken.onEvents(events)
+      stream.pause()
+    },
+    onEnd: (failure: unknown) => void ends.push(failure),
+  }
+  control.resume = () => {
+    bring('16')
+    end()
+    return 0
+  }
+  stream.deliver(sink)
+  stream.pause()
+  for (const text of numbers(16)) await push(text)
+  stream.resume()
+  await nextTurn()
+  expect([taken.batches, ends]).toEqual([[numbers(16)], []])
+  stream.resume()
+  expect([taken.batches, ends]).toEqual([[numbers(16), ['16']], []])
+  stream.resume()
+  expect(ends).toEqual([undefined])
+})
+
+it('does not tell a socket to go on that has been given up', async () => {
+  const { calls, stream, push } = open()
+  stream.deliver(receiver())
+  stream.pause()
+  for (const text of numbers(16)) await push(text)
+  stream.abandon()
+  stream.resume()
+  expect(calls).toEqual(['pause', 'abort'])
 })
