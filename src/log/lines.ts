@@ -163,7 +163,7 @@ export class Reader implements Place {
     // Where the latest lie in the piece, one read goes no further than to them.
     for (const first = Math.min(from, lines.length); this.position < first; ) {
       const { position } = this
-      this.#unread = lines.read(this).slice(Math.max(0, first - position))
+      this.#unread = lines.read(this).slice(first - position)
     }
   }
 

@@ -108,8 +108,8 @@ export class LocalLog {
   }
 
   /**
-   * A reader has all there is, or there is none. Until the others have, the events stay objects: decoding what comes before a response is
-   * open was 6 % of the time at full speed.
+   * A reader has all there is, or there is none. Until the others have, the events stay objects: decoding what comes
+   * before a response is open was 6 % of the time at full speed.
    */
   letGo(): void {
     for (const { position } of this.#cursors) if (position < this.#events.length) return

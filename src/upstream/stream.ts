@@ -26,7 +26,7 @@ const bytesPerPiece = 4 * 1024
 /** Streams with bytes that came in this turn of the event loop. */
 const arrivals = new Stage<EventStream>((stream) => stream.decode(), setImmediate)
 
-/** One open answer: decodes what the socket pushes, and pushes it on, a batch for each socket read. */
+/** One open answer: decodes what the socket pushes, and pushes it on, a batch for each turn of the event loop. */
 export class EventStream implements UpstreamStream, BodySink {
   readonly requestId: string | null
   bytes = 0

@@ -35,13 +35,15 @@ function open() {
   return { calls, control, stream, bring, push, end }
 }
 
-/** Takes what is delivered; a batch each. */
+/** Takes what is delivered, a batch each, and the end. */
 function receiver() {
   const batches: string[][] = []
+  const ends: unknown[] = []
   return {
     batches,
+    ends,
     onEvents: (events: readonly UpstreamEvent[]) => void batches.push(events.map((event) => (event as Delta).text)),
-    onEnd() {},
+    onEnd: (failure: unknown) => void ends.push(failure),
   }
 }
 
@@ -115,8 +117,7 @@ it('takes in what many have got without waiting for more', async () => {
 
 it('gives what waited before what the socket held, though that comes while it is told to go on', async () => {
   const { control, stream, bring, push, end } = open()
-  const ends: unknown[] = []
-  const sink = { ...receiver(), onEnd: (failure: unknown) => void ends.push(failure) }
+  const sink = receiver()
   control.resume = () => {
     bring('16')
     bring('17')
@@ -129,19 +130,18 @@ it('gives what waited before what the socket held, though that comes while it is
   stream.resume()
   await nextTurn()
   expect(sink.batches.flat()).toEqual(numbers(18))
-  expect(ends).toEqual([undefined])
+  expect(sink.ends).toEqual([undefined])
 })
 
 it('holds the end of the response back, too, while the log takes what waited', async () => {
   const { control, stream, bring, push, end } = open()
-  const ends: unknown[] = []
   const taken = receiver()
   const sink = {
+    ...taken,
     onEvents: (events: readonly UpstreamEvent[]) => {
       taken.onEvents(events)
       stream.pause()
     },
-    onEnd: (failure: unknown) => void ends.push(failure),
   }
   control.resume = () => {
     bring('16')
@@ -153,11 +153,11 @@ it('holds the end of the response back, too, while the log takes what waited', a
   for (const text of numbers(16)) await push(text)
   stream.resume()
   await nextTurn()
-  expect([taken.batches, ends]).toEqual([[numbers(16)], []])
+  expect([taken.batches, taken.ends]).toEqual([[numbers(16)], []])
   stream.resume()
-  expect([taken.batches, ends]).toEqual([[numbers(16), ['16']], []])
+  expect([taken.batches, taken.ends]).toEqual([[numbers(16), ['16']], []])
   stream.resume()
-  expect(ends).toEqual([undefined])
+  expect(taken.ends).toEqual([undefined])
 })
 
 it('does not tell a socket to go on that has been given up', async () => {
